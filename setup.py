@@ -13,7 +13,19 @@ from setuptools import Extension, setup
 
 FAST = Path("src/beast/_fast")
 
-compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-g1", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+# -iquote and not -I: headers of ours must never stand before the system's.
+compile_args = [
+    "-std=c11",
+    "-iquote",
+    str(FAST / "c"),
+    "-D_GNU_SOURCE",
+    "-O3",
+    "-g1",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-pthread",
+]
 link_args = ["-pthread"]
 
 sanitizers = os.environ.get("BEAST_SANITIZE", "")
@@ -35,7 +47,6 @@ setup(
             Extension(
                 "beast._fast._core",
                 sources=[str(FAST / "_core.pyx"), *sorted(str(path) for path in (FAST / "c").glob("*.c"))],
-                include_dirs=[str(FAST / "c")],
                 depends=[str(p) for pattern in ("c/*.h", "wrap/*.pxi", "*.pxd") for p in sorted(FAST.glob(pattern))],
                 define_macros=[("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")],
                 extra_compile_args=compile_args,
