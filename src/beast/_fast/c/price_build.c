@@ -1,0 +1,171 @@
+/* Builds a layout: checks and sorts the instruments, packs their slots, fills the index. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "price_layout.h"
+
+/* An instrument on its way into a layout. */
+typedef struct row {
+    const beast_instrument *from;
+    beast_name asset, exchange;
+    uint64_t hash;   /* of the asset */
+    uint32_t number; /* of the exchange */
+} row;
+
+static bool name_is_good(const char *name, size_t max, char first_letter)
+{
+    size_t len = 0;
+    if (!name)
+        return false;
+    for (; name[len]; len++) {
+        char c = name[len];
+        bool letter = c >= first_letter && c <= first_letter + 25;
+        if (len == max || !(letter || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+            return false;
+    }
+    return len > 0;
+}
+
+/* Assets together, the operator's order within; exchanges by name as memcmp has it. */
+static int compare_rows(const void *left, const void *right)
+{
+    const row *a = left, *b = right;
+    int order = memcmp(a->asset.word, b->asset.word, sizeof a->asset.word);
+    if (order != 0)
+        return order;
+    if (a->from->priority != b->from->priority)
+        return a->from->priority < b->from->priority ? -1 : 1;
+    return memcmp(a->exchange.word, b->exchange.word, sizeof a->exchange.word);
+}
+
+/* The exchange's number, given out at first sight; 0 when there are too many. */
+static uint32_t number_exchange(beast_layout *layout, const beast_name *exchange)
+{
+    uint32_t number = beast_layout_exchange(layout, exchange);
+    if (number == 0 && layout->n_exchanges < BEAST_EXCHANGES_MAX) {
+        memcpy(layout->exchange[layout->n_exchanges], exchange->word, sizeof layout->exchange[0]);
+        number = ++layout->n_exchanges;
+    }
+    return number;
+}
+
+static bool read_rows(beast_layout *layout, row *rows, const beast_instrument *list, uint32_t n, uint32_t max)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const beast_instrument *from = &list[i];
+        if (from->id >= max || from->link >= BEAST_LINKS_MAX || layout->origins[from->id].slot ||
+            !name_is_good(from->asset, BEAST_ASSET_MAX, 'A') ||
+            !name_is_good(from->exchange, BEAST_EXCHANGE_MAX, 'a') ||
+            !name_is_good(from->currency, BEAST_CURRENCY_MAX, 'A'))
+            return false;
+        rows[i].from = from;
+        beast_name_fold(&rows[i].asset, (const uint8_t *)from->asset, (uint32_t)strlen(from->asset), true);
+        beast_name_fold(&rows[i].exchange, (const uint8_t *)from->exchange, (uint32_t)strlen(from->exchange), false);
+        rows[i].hash = beast_name_hash(&rows[i].asset);
+        rows[i].number = number_exchange(layout, &rows[i].exchange);
+        if (rows[i].number == 0)
+            return false;
+        layout->origins[from->id].slot = &layout->slots[i]; /* taken; its true place comes with the order */
+    }
+    qsort(rows, n, sizeof *rows, compare_rows);
+    return true;
+}
+
+/* The constant pieces of the text; the head also goes into the slot, where names are compared. */
+static void fill_slot(beast_slot *slot, beast_origin *origin, const row *row)
+{
+    const beast_instrument *from = row->from;
+    char text[BEAST_SLOT_TEXT + 1] = {0};
+    int len = snprintf(text, sizeof text, ",\"currency\":\"%s\",\"exchange\":\"%s\",\"source\":\"%s-", from->currency,
+                       from->exchange, from->exchange);
+    memcpy(origin->body, text, (size_t)len);
+    origin->body_len = (uint8_t)len;
+
+    len = snprintf(text, sizeof text, "{\"asset\":\"%s\",\"price\":", from->asset);
+    memcpy(origin->head, text, (size_t)len);
+    origin->head_len = (uint8_t)len;
+    for (uint32_t i = 0; i < BEAST_TEXT_WORDS; i++) {
+        uint64_t word;
+        memcpy(&word, text + 8 * i, sizeof word);
+        atomic_init(&slot->text[i], word);
+    }
+    origin->slot = slot;
+    origin->time_ns = -1;
+    slot->id = from->id;
+    slot->link = from->link;
+    slot->exchange = (uint8_t)row->number;
+    slot->price_at = origin->head_len;
+}
+
+static void index_add(beast_layout *layout, uint64_t hash, uint32_t slot)
+{
+    uint32_t at = (uint32_t)hash & layout->mask;
+    while (layout->index[at] != 0)
+        at = (at + 1) & layout->mask;
+    layout->index[at] = (hash >> 32 << 32) | (slot + 1);
+}
+
+static bool place_rows(beast_layout *layout, const row *rows, uint32_t n)
+{
+    beast_slot *first = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        beast_slot *slot = &layout->slots[i];
+        fill_slot(slot, &layout->origins[rows[i].from->id], &rows[i]);
+        if (i == 0 || memcmp(rows[i].asset.word, rows[i - 1].asset.word, sizeof rows[i].asset.word) != 0) {
+            first = slot;
+            index_add(layout, rows[i].hash, i);
+        }
+        if (beast_layout_pair(layout, rows[i].number, &rows[i].asset, rows[i].hash))
+            return false;
+        index_add(layout, beast_pair_hash(rows[i].hash, rows[i].number), i);
+        first->siblings++;
+    }
+    return true;
+}
+
+static bool allocate(beast_layout *layout, uint32_t n, uint32_t max)
+{
+    uint32_t capacity = 16;
+    while (capacity < 4 * n) /* at most two entries an instrument, half full */
+        capacity *= 2;
+    layout->mask = capacity - 1;
+    layout->n_slots = n;
+    layout->index = calloc(capacity, sizeof *layout->index);
+    layout->origins = calloc(max + 1, sizeof *layout->origins);
+    layout->slots = aligned_alloc(_Alignof(beast_slot), (n + 1) * sizeof *layout->slots);
+    if (!layout->index || !layout->origins || !layout->slots)
+        return false;
+    memset(layout->slots, 0, (n + 1) * sizeof *layout->slots);
+    return true;
+}
+
+beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments)
+{
+    beast_layout *layout = n <= max_instruments ? calloc(1, sizeof *layout) : NULL;
+    row *rows = layout ? calloc(n + 1, sizeof *rows) : NULL;
+    errno = n <= max_instruments ? ENOMEM : EINVAL;
+    bool good = false;
+    if (rows && allocate(layout, n, max_instruments)) {
+        errno = EINVAL;
+        good = read_rows(layout, rows, list, n, max_instruments) && place_rows(layout, rows, n);
+    }
+    free(rows);
+    if (good)
+        return layout;
+    int why = errno;
+    beast_layout_free(layout);
+    errno = why;
+    return NULL;
+}
+
+void beast_layout_free(beast_layout *layout)
+{
+    if (!layout)
+        return;
+    free(layout->index);
+    free(layout->origins);
+    free(layout->slots);
+    free(layout);
+}

@@ -1,0 +1,122 @@
+/* Look-ups in a layout: the readers' side of the index. */
+#include "price_layout.h"
+
+#define MIX UINT64_C(0x9E3779B97F4A7C15) /* 2^64 / golden ratio */
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "names are compared as little-endian words");
+
+static inline uint64_t finish_hash(uint64_t hash)
+{
+    /* Finalizer of MurmurHash3, which spreads every input bit over all output bits. */
+    hash = (hash ^ hash >> 33) * UINT64_C(0xFF51AFD7ED558CCD);
+    hash = (hash ^ hash >> 33) * UINT64_C(0xC4CEB9FE1A85EC53);
+    hash ^= hash >> 33;
+    return hash | (hash == 0);
+}
+
+uint64_t beast_name_hash(const beast_name *name)
+{
+    uint64_t hash = name->word[0] * MIX;
+    hash = (hash ^ hash >> 32 ^ name->word[1]) * MIX;
+    hash = (hash ^ hash >> 32 ^ name->word[2]) * MIX;
+    return finish_hash(hash);
+}
+
+uint64_t beast_pair_hash(uint64_t hash, uint32_t exchange)
+{
+    return finish_hash(hash + exchange * MIX);
+}
+
+uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange)
+{
+    if (exchange->len > BEAST_EXCHANGE_MAX)
+        return 0;
+    for (uint32_t i = 0; i < layout->n_exchanges; i++)
+        if (layout->exchange[i][0] == exchange->word[0] && layout->exchange[i][1] == exchange->word[1])
+            return i + 1;
+    return 0;
+}
+
+/* The bytes of word `i` that a text of `len` bytes reaches into. */
+static inline uint64_t mask_of(uint32_t len, uint32_t i)
+{
+    if (len >= 8 * i + 8)
+        return UINT64_MAX;
+    return len <= 8 * i ? 0 : (UINT64_C(1) << 8 * (len - 8 * i)) - 1;
+}
+
+/* Compares the name with the slot's text. Its bytes never change, nor does anything else of their words, so that they
+ * need no lock; where the price begins tells the name's length. */
+static inline bool slot_is_of(const beast_slot *slot, const beast_name *asset)
+{
+    static_assert(BEAST_ASSET_AT == 10 && BEAST_ASSET_AT + BEAST_ASSET_MAX < 32, "the name lies in words 1 to 3");
+    if (slot->price_at != BEAST_HEAD_MAX - BEAST_ASSET_MAX + asset->len)
+        return false;
+    uint64_t word[3];
+    for (uint32_t i = 0; i < 3; i++)
+        word[i] = atomic_load_explicit(&slot->text[i + 1], memory_order_relaxed);
+    uint64_t differs = ((word[0] >> 16 | word[1] << 48) ^ asset->word[0]) & mask_of(asset->len, 0);
+    differs |= ((word[1] >> 16 | word[2] << 48) ^ asset->word[1]) & mask_of(asset->len, 1);
+    differs |= (word[2] >> 16 ^ asset->word[2]) & mask_of(asset->len, 2);
+    return differs == 0;
+}
+
+/* The next slot whose tag is that of `hash`; *at goes on from where it stopped. */
+static inline const beast_slot *next_candidate(const beast_layout *layout, uint64_t hash, uint32_t *at)
+{
+    for (;;) {
+        uint64_t entry = layout->index[*at];
+        if (entry == 0)
+            return NULL;
+        *at = (*at + 1) & layout->mask;
+        if (entry >> 32 == hash >> 32)
+            return &layout->slots[(uint32_t)entry - 1];
+    }
+}
+
+void beast_layout_prefetch(const beast_layout *layout, uint64_t hash)
+{
+    /* The index is small and stays in the second-level cache; it is the slot that may be far away. */
+    uint32_t at = (uint32_t)hash & layout->mask;
+    const beast_slot *slot = next_candidate(layout, hash, &at);
+    if (!slot)
+        return;
+    __builtin_prefetch(slot);
+    __builtin_prefetch((const uint8_t *)slot + BEAST_CACHE_LINE);
+    __builtin_prefetch((const uint8_t *)slot + 2 * BEAST_CACHE_LINE);
+}
+
+static inline bool can_be_held(const beast_name *asset) { return asset->len - 1 < BEAST_ASSET_MAX; }
+
+const beast_slot *beast_layout_asset(const beast_layout *layout, const beast_name *asset, uint64_t hash,
+                                     uint32_t *count)
+{
+    uint32_t at = (uint32_t)hash & layout->mask;
+    const beast_slot *slot;
+    if (!can_be_held(asset))
+        return NULL;
+    while ((slot = next_candidate(layout, hash, &at)) != NULL)
+        if (slot->siblings > 0 && slot_is_of(slot, asset)) {
+            *count = slot->siblings;
+            return slot;
+        }
+    return NULL;
+}
+
+const beast_slot *beast_layout_pair(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
+                                    uint64_t hash)
+{
+    uint64_t pair = beast_pair_hash(hash, exchange);
+    uint32_t at = (uint32_t)pair & layout->mask;
+    const beast_slot *slot;
+    if (!can_be_held(asset))
+        return NULL;
+    while ((slot = next_candidate(layout, pair, &at)) != NULL)
+        if (slot->exchange == exchange && slot_is_of(slot, asset))
+            return slot;
+    return NULL;
+}
+
+const beast_slot *beast_slot_next(const beast_slot *slot) { return slot + 1; }
+
+uint32_t beast_slot_id(const beast_slot *slot) { return slot->id; }

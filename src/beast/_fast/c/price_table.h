@@ -1,0 +1,115 @@
+/* (exchange, asset) -> ready-made answer text. One writer, readers never wait.
+ *
+ * A layout (index and packed slots) never changes its shape: a new set of instruments is built aside, takes
+ * over the prices held, and is swapped in. Within a layout each slot has a sequence lock: odd while being
+ * written, and a reader that saw it odd or changed reads again. All words are atomics with relaxed order;
+ * the fences are those of Boehm, "Can seqlocks get along with programming language memory models?", 2012.
+ *
+ * The slots of one asset lie side by side in order of priority, so "the best source" is chosen among
+ * neighbours at the moment of asking and can never be a source that has just gone quiet. */
+#ifndef BEAST_PRICE_TABLE_H
+#define BEAST_PRICE_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "grace.h"
+#include "request.h"
+
+/* Text of a slot: the answer from its first byte to the quote that closes "timestamp". */
+#define BEAST_SLOT_TEXT 216
+#define BEAST_TIME_MAX 30 /* 2026-04-12T14:23:01.123456789Z */
+
+typedef enum beast_state { BEAST_STATE_LIVE, BEAST_STATE_QUIET, BEAST_STATE_STALE } beast_state;
+
+/* What a reader takes out of a slot, whole: one write's values, never two. The bytes of `text` after `text_len`
+ * are not said: cache lines that hold none of it are not read. */
+typedef struct beast_price {
+    int64_t received_ns; /* CLOCK_MONOTONIC: when Beast received it; age_ms counts from here; 0: never */
+    int64_t fresh_ns;    /* CLOCK_MONOTONIC: since when the cache TTL counts; earlier for backfilled trades */
+    uint32_t epoch;      /* of the link, when the trade came in */
+    uint16_t link;
+    uint8_t tier;
+    uint8_t text_len;
+    uint8_t price_at, price_len;         /* the price's digits inside the text */
+    uint8_t timestamp_at, timestamp_len; /* RFC 3339 without quotes, inside the text */
+    uint64_t text[BEAST_SLOT_TEXT / 8];
+} beast_price;
+
+typedef struct beast_slot beast_slot;           /* opaque: 256 bytes, four cache lines */
+typedef struct beast_layout beast_layout;       /* opaque: one shape of the table */
+typedef struct beast_price_table beast_price_table;
+
+/* A connection to an exchange, as freshness sees it. Written by the feeds' thread, read by all. */
+typedef struct beast_link {
+    _Alignas(BEAST_CACHE_LINE) _Atomic int64_t proven_ns; /* CLOCK_MONOTONIC of the last sign of life */
+    _Atomic int64_t patience_ns; /* silence after which the link is not proven any more */
+    _Atomic uint32_t epoch;      /* grows with each connection: an older trade isn't proven by this one */
+    _Atomic uint32_t up;
+} beast_link;
+
+typedef struct beast_instrument {
+    uint32_t id;          /* the caller's, unique and small: 0 .. n_max-1; stays with it over loads */
+    const char *asset;    /* upper-case, 1..BEAST_ASSET_MAX bytes, [A-Z0-9._-] */
+    const char *exchange; /* lower-case, 1..BEAST_EXCHANGE_MAX bytes, [a-z0-9_-] */
+    const char *currency; /* upper-case, 1..BEAST_CURRENCY_MAX bytes */
+    int32_t priority;     /* lower is asked first; ties by exchange name */
+    uint16_t link;
+} beast_instrument;
+
+beast_price_table *beast_price_table_new(uint32_t max_instruments);
+void beast_price_table_free(beast_price_table *table);
+
+/* Replaces the set of instruments; prices held carry over by (asset, exchange, currency). Waits for `readers`
+ * before freeing the old layout. Writer only. BAD_ARGUMENT (a bad name, id or link, an id or an (asset, exchange)
+ * given twice, too many exchanges) names no culprit: the caller validates. On failure nothing has changed. */
+beast_status beast_price_table_load(beast_price_table *table, const beast_instrument *list, uint32_t n,
+                                    const beast_readers *readers);
+
+/* One trade. `price` is decimal text as JSON writes numbers, without sign or exponent, 1..BEAST_PRICE_MAX bytes;
+ * `time_ns` is the exchange's time of the trade in ns since 1970 UTC, not negative, written with 6 digits of
+ * fraction, or 9 when the last three are not zero; `received_ns` is above 0 and `tier` 1, 2 or 3. BAD_ARGUMENT when
+ * any of this is broken, NOT_FOUND when no instrument has this id; either way the slot keeps what it held. Writer
+ * only; allocates nothing. Which trade wins is the caller's to say. */
+beast_status beast_price_publish(beast_price_table *table, uint32_t id, const uint8_t *price, uint32_t price_len,
+                                 int64_t time_ns, int64_t received_ns, int64_t fresh_ns, uint32_t epoch,
+                                 uint8_t tier);
+
+/* Forgets an instrument's price (its exchange was switched off). Writer only. */
+void beast_price_forget(beast_price_table *table, uint32_t id);
+
+/* Cold looks at one instrument by its id. Writer only: the layout can't be swapped meanwhile. */
+const beast_slot *beast_price_slot(const beast_price_table *table, uint32_t id); /* NULL: no such instrument */
+int64_t beast_price_time(const beast_price_table *table, uint32_t id); /* time_ns last published; -1: none */
+
+/* Reader side; between beast_reader_enter and beast_reader_leave. */
+const beast_layout *beast_layout_now(const beast_price_table *table);
+uint64_t beast_name_hash(const beast_name *name);              /* never 0 */
+void beast_layout_prefetch(const beast_layout *layout, uint64_t hash);
+/* The exchange's number in this layout, 1.., or 0: no such exchange. */
+uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange);
+/* The asset's slots, best priority first, and how many; NULL when no exchange has it. */
+const beast_slot *beast_layout_asset(const beast_layout *layout, const beast_name *asset, uint64_t hash,
+                                     uint32_t *count);
+/* The one slot of (exchange, asset); NULL when that exchange doesn't have it. */
+const beast_slot *beast_layout_pair(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
+                                    uint64_t hash);
+const beast_slot *beast_slot_next(const beast_slot *slot);     /* its neighbour in the same layout */
+uint32_t beast_slot_id(const beast_slot *slot);                /* instrument id */
+/* Copies a slot; false when no trade was ever received. Retries while it is being written. */
+bool beast_slot_read(const beast_slot *slot, beast_price *out);
+
+/* NULL when `link` is not below BEAST_LINKS_MAX. Links outlive every layout. To open one, its writer raises
+ * `epoch`, sets patience and proof, and then stores `up` with release. */
+beast_link *beast_table_link(beast_price_table *table, uint32_t link);
+
+/* live: within the TTL; quiet: not, but link and subscription are proven alive, and the price is the link's own
+ * (tier 1); else stale. docs/protocol.md, section 3. */
+beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns);
+
+/* Writes `time_ns` (ns since 1970, not negative: 1970 to 2262) as RFC 3339 UTC with 6 or 9 digits of fraction;
+ * returns its length, at most BEAST_TIME_MAX, or 0 when it is negative. */
+uint32_t beast_write_time(uint8_t *out, int64_t time_ns);
+
+#endif

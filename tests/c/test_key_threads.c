@@ -1,0 +1,191 @@
+/* API keys between threads: look-ups while keys come and go, exact rates, exact allowances. */
+#include <pthread.h>
+#include <sched.h>
+
+#include "harness.h"
+#include "key_table.h"
+
+#define THREADS 3
+#define SECOND INT64_C(1000000000)
+#define START (1000 * SECOND)
+
+typedef struct stage {
+    beast_key_table *table;
+    beast_key *key;
+    beast_readers readers;
+    beast_reader reader[THREADS];
+    _Atomic int running;
+    _Atomic uint64_t good, bad;
+} stage;
+
+typedef struct part {
+    stage *stage;
+    int number;
+} part;
+
+typedef void *run_fn(void *part);
+
+static void start(stage *stage, part *parts, pthread_t *threads, run_fn *run)
+{
+    stage->readers.count = THREADS;
+    stage->running = THREADS;
+    for (int i = 0; i < THREADS; i++)
+        stage->readers.reader[i] = &stage->reader[i];
+    for (int i = 0; i < THREADS; i++) {
+        parts[i] = (part){stage, i};
+        pthread_create(&threads[i], NULL, run, &parts[i]);
+    }
+}
+
+static void join(pthread_t *threads)
+{
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+#define KEYS 3000
+#define LASTING 100 /* the first ones are never dropped */
+#define FINDS 60000
+
+static beast_slice literal_of(char *text, size_t size, uint32_t number)
+{
+    int len = snprintf(text, size, "tb_%u", number);
+    return (beast_slice){(const uint8_t *)text, (uint32_t)len};
+}
+
+static beast_status put(stage *stage, uint32_t number)
+{
+    char text[32];
+    uint8_t digest[BEAST_SHA256_LEN];
+    beast_slice literal = literal_of(text, sizeof text, number);
+    beast_sha256(literal.ptr, literal.len, digest);
+    return beast_key_put(stage->table, digest, number, 0, 0, false, INT64_MAX, &stage->readers);
+}
+
+static beast_status drop(stage *stage, uint32_t number)
+{
+    char text[32];
+    uint8_t digest[BEAST_SHA256_LEN];
+    beast_slice literal = literal_of(text, sizeof text, number);
+    beast_sha256(literal.ptr, literal.len, digest);
+    return beast_key_drop(stage->table, digest, &stage->readers);
+}
+
+/* What is found is the key's own record; the lasting ones are always found. */
+static void *find_keys(void *argument)
+{
+    part *part = argument;
+    stage *stage = part->stage;
+    uint64_t random = 5 + (uint64_t)part->number, good = 0, bad = 0;
+    beast_key_cache *cache = beast_key_cache_new();
+    for (int i = 0; i < FINDS; i++) {
+        char text[32];
+        uint32_t number = (uint32_t)(harness_random(&random) % (i % 2 ? LASTING : KEYS));
+        beast_slice literal = literal_of(text, sizeof text, number);
+        uint64_t hash = beast_key_hash(literal);
+        beast_reader_enter(&stage->reader[part->number]);
+        if (i % 3 == 0)
+            beast_key_prepare(cache, stage->table, literal, hash);
+        beast_key *key = beast_key_find(cache, stage->table, literal, hash);
+        good += key != NULL;
+        bad += key ? atomic_load_explicit(&key->id, memory_order_relaxed) != number : number < LASTING;
+        beast_reader_leave(&stage->reader[part->number]);
+    }
+    beast_key_cache_free(cache);
+    atomic_fetch_add(&stage->good, good);
+    atomic_fetch_add(&stage->bad, bad);
+    atomic_fetch_sub(&stage->running, 1);
+    return NULL;
+}
+
+static void finding_survives_adding_dropping_and_rebuilding(void)
+{
+    stage stage = {.table = beast_key_table_new(KEYS)};
+    part parts[THREADS];
+    pthread_t threads[THREADS];
+    static bool there[KEYS];
+    uint64_t random = 9, changes = 0;
+    for (uint32_t i = 0; i < LASTING; i++)
+        CHECK_EQ(put(&stage, i), BEAST_OK);
+    start(&stage, parts, threads, find_keys);
+    for (; atomic_load(&stage.running) > 0; changes++) {
+        uint32_t number = LASTING + (uint32_t)(harness_random(&random) % (KEYS - LASTING));
+        CHECK_EQ(there[number] ? drop(&stage, number) : put(&stage, number), BEAST_OK);
+        there[number] = !there[number];
+    }
+    join(threads);
+    CHECK_EQ(stage.bad, 0);
+    CHECK(stage.good > FINDS);
+    CHECK(changes > 100);
+    beast_key_table_free(stage.table);
+}
+
+/* Two seconds of the clock, in steps that every thread takes for itself. */
+static void *ask_for_two_seconds(void *argument)
+{
+    stage *stage = ((part *)argument)->stage;
+    uint64_t good = 0;
+    int64_t retry;
+    for (int64_t tick = 0; tick <= 20000; tick++)
+        good += beast_key_admit(stage->key, START + tick * SECOND / 10000, &retry) == BEAST_RESULT_ANSWERED;
+    atomic_fetch_add(&stage->good, good);
+    return NULL;
+}
+
+static void a_rate_is_exact_over_threads(void)
+{
+    stage stage = {.table = beast_key_table_new(4)};
+    part parts[THREADS];
+    pthread_t threads[THREADS];
+    const uint8_t digest[BEAST_SHA256_LEN] = {1};
+    CHECK_EQ(beast_key_put(stage.table, digest, 1, 1000, 50, false, INT64_MAX, &stage.readers), BEAST_OK);
+    stage.key = beast_key_by_digest(stage.table, digest);
+    start(&stage, parts, threads, ask_for_two_seconds);
+    join(threads);
+    CHECK_EQ(stage.good, 2 * 1000 + 50);
+    beast_key_table_free(stage.table);
+}
+
+#define ALLOWANCE 20000
+
+/* Every third answer is given back. */
+static void *spend(void *argument)
+{
+    stage *stage = ((part *)argument)->stage;
+    uint64_t kept = 0, below = 0;
+    int64_t retry;
+    for (int i = 0; i < ALLOWANCE; i++) {
+        bool taken = beast_key_admit(stage->key, START, &retry) == BEAST_RESULT_ANSWERED;
+        below += atomic_load_explicit(&stage->key->allowance, memory_order_relaxed) < 0;
+        if (taken && i % 3 == 0)
+            beast_key_refund(stage->key);
+        else
+            kept += taken;
+    }
+    atomic_fetch_add(&stage->good, kept);
+    atomic_fetch_add(&stage->bad, below);
+    return NULL;
+}
+
+static void an_allowance_is_exact_over_threads(void)
+{
+    stage stage = {.table = beast_key_table_new(4)};
+    part parts[THREADS];
+    pthread_t threads[THREADS];
+    const uint8_t digest[BEAST_SHA256_LEN] = {1};
+    CHECK_EQ(beast_key_put(stage.table, digest, 1, 0, 0, false, ALLOWANCE, &stage.readers), BEAST_OK);
+    stage.key = beast_key_by_digest(stage.table, digest);
+    start(&stage, parts, threads, spend);
+    join(threads);
+    CHECK_EQ(stage.good + (uint64_t)stage.key->allowance, ALLOWANCE);
+    CHECK_EQ(stage.bad, 0);
+    beast_key_table_free(stage.table);
+}
+
+int main(void)
+{
+    RUN(finding_survives_adding_dropping_and_rebuilding);
+    RUN(a_rate_is_exact_over_threads);
+    RUN(an_allowance_is_exact_over_threads);
+    return harness_report();
+}
