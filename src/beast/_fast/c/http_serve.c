@@ -1,0 +1,165 @@
+#include "http_serve.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+/* Bytes of one connection on their way through one round: all that came in, how much of it is answered, and what
+ * of the answers is not yet sent. */
+typedef struct turn {
+    const uint8_t *in;
+    uint32_t in_len, answered;
+    uint32_t out_len;
+    bool failed; /* the client is gone */
+} turn;
+
+static void send_answers(beast_http *http, const beast_http_conn *conn, turn *now)
+{
+    if (now->out_len == 0)
+        return;
+    ssize_t sent = send(conn->fd, http->out, now->out_len, MSG_NOSIGNAL);
+    if (sent < 0) {
+        now->failed = errno != EAGAIN && errno != EINTR;
+        return;
+    }
+    now->out_len -= (uint32_t)sent;
+    if (now->out_len > 0)
+        memmove(http->out, http->out + sent, now->out_len);
+}
+
+/* The last answer before the lane leaves says so, where nothing that came is left to answer. */
+static bool is_last(const beast_http *http, const turn *now, bool more)
+{
+    return http->request.close ||
+           (http->draining && !more && now->answered + http->request.consumed == now->in_len);
+}
+
+/* False: the turn ends here. */
+static bool answer_one(beast_http *http, beast_http_conn *conn, turn *now, bool more)
+{
+    beast_reply reply;
+    switch (beast_http_recognise(now->in + now->answered, now->in_len - now->answered, &http->request)) {
+    case BEAST_HTTP_MORE:
+        return false;
+    case BEAST_HTTP_OTHER:
+        conn->leaving = true;
+        return false;
+    case BEAST_HTTP_HOT:
+        break;
+    }
+    bool close = is_last(http, now, more);
+    now->out_len += beast_http_answer(&http->heads, http->lane, &http->request.price, close, &http->moment,
+                                      http->out + now->out_len, &reply);
+    if (reply.missed) {
+        conn->leaving = true; /* the ASGI side asks the slower tiers */
+        return false;
+    }
+    now->answered += http->request.consumed;
+    conn->closing = close;
+    return !close;
+}
+
+/* As many requests as are whole, as long as the client takes the answers. */
+static void answer_all(beast_http *http, beast_http_conn *conn, turn *now, bool more)
+{
+    do {
+        while (now->answered < now->in_len && now->out_len <= BEAST_HTTP_WRITE - BEAST_HTTP_ANSWER_MAX)
+            if (!answer_one(http, conn, now, more)) {
+                send_answers(http, conn, now);
+                return;
+            }
+        send_answers(http, conn, now);
+    } while (now->out_len == 0 && !now->failed && now->answered < now->in_len);
+}
+
+/* Everything it was owed is sent: away with it, and with the bytes that nobody has answered. */
+static void hand_over(beast_http *http, beast_http_conn *conn, const uint8_t *unread, uint32_t len)
+{
+    beast_lane *lane = http->lane;
+    epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
+    if (beast_handover_give(lane->handovers, conn->fd, unread, len, lane->shared->wake_fd) != BEAST_OK) {
+        beast_count(&lane->counters, BEAST_COUNTER_http_overloaded, 1);
+        if (beast_http_recognise(unread, len, &http->request) == BEAST_HTTP_HOT) {
+            len = beast_http_unavailable(&http->heads, lane, &http->request.price, true, http->out);
+            send(conn->fd, http->out, len, MSG_NOSIGNAL);
+        }
+        beast_http_conn_close(&http->pool, conn);
+        return;
+    }
+    beast_count(&lane->counters, BEAST_COUNTER_http_handed_over, 1);
+    beast_http_conn_forget(&http->pool, conn);
+}
+
+/* Answers `in`, and leaves the connection waiting for whatever has to come next. `more`: the kernel may hold more
+ * of it already. */
+static void take_turn(beast_http *http, beast_http_conn *conn, uint32_t len, bool more)
+{
+    turn now = {.in = http->in, .in_len = len};
+    int64_t now_ns = http->moment.now_ns;
+    answer_all(http, conn, &now, more);
+    const uint8_t *rest = now.in + now.answered;
+    uint32_t rest_len = now.in_len - now.answered;
+    if (now.failed) {
+        beast_http_conn_close(&http->pool, conn);
+    } else if (now.out_len > 0) {
+        beast_http_keep_unsent(&http->pool, conn, http->out, now.out_len);
+        beast_http_keep_unread(&http->pool, conn, rest, rest_len);
+        beast_http_conn_wait(&http->pool, conn, BEAST_HTTP_WAIT_SEND, true, now_ns);
+    } else if (conn->leaving) {
+        hand_over(http, conn, rest, rest_len);
+    } else if (conn->closing || (http->draining && rest_len == 0 && !more)) {
+        beast_http_conn_close(&http->pool, conn);
+    } else {
+        beast_http_keep_unread(&http->pool, conn, rest, rest_len);
+        beast_http_conn_wait(&http->pool, conn, rest_len ? BEAST_HTTP_WAIT_HEAD : BEAST_HTTP_WAIT_IDLE,
+                             now.answered > 0, now_ns);
+        if (more)
+            beast_http_make_ready(&http->pool, conn);
+    }
+}
+
+void beast_http_serve(beast_http *http, beast_http_conn *conn, bool ending)
+{
+    uint32_t kept = conn->unread_len, room = BEAST_HTTP_READ - kept;
+    if (conn->unsent)
+        return; /* reading goes on when it has read */
+    ssize_t got = recv(conn->fd, http->in + kept, room, 0);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (http->draining && kept == 0)
+            beast_http_conn_close(&http->pool, conn);
+        return;
+    }
+    if (got <= 0) {
+        beast_http_conn_close(&http->pool, conn);
+        return;
+    }
+    if (kept > 0)
+        memcpy(http->in, conn->unread, kept);
+    /* A short read emptied the socket: a second one would bring nothing, but for the end that was announced. */
+    take_turn(http, conn, kept + (uint32_t)got, ending || (uint32_t)got == room);
+}
+
+void beast_http_resume(beast_http *http, beast_http_conn *conn)
+{
+    ssize_t sent = send(conn->fd, conn->unsent + conn->unsent_at, conn->unsent_len - conn->unsent_at, MSG_NOSIGNAL);
+    if (sent < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (sent < 0) {
+        beast_http_conn_close(&http->pool, conn);
+        return;
+    }
+    conn->unsent_at += (uint32_t)sent & 0x1FFFF;
+    if (conn->unsent_at < conn->unsent_len)
+        return;
+    beast_http_drop_unsent(&http->pool, conn);
+    uint32_t kept = conn->unread_len;
+    if (kept > 0)
+        memcpy(http->in, conn->unread, kept);
+    if (conn->leaving)
+        hand_over(http, conn, http->in, kept);
+    else if (conn->closing)
+        beast_http_conn_close(&http->pool, conn);
+    else
+        take_turn(http, conn, kept, true);
+}
