@@ -1,0 +1,19 @@
+/* The signs of life of an exchange's connection; one writer, the feeds' thread. */
+#ifndef BEAST_FEED_LINK_H
+#define BEAST_FEED_LINK_H
+
+#include "price_table.h"
+
+typedef struct beast_link_state {
+    bool up;
+    uint32_t epoch;
+    int64_t proven_ns; /* CLOCK_MONOTONIC */
+} beast_link_state;
+
+/* Open and subscribed: a new epoch begins, which no earlier trade belongs to; returns it. */
+uint32_t beast_link_up(beast_link *link, int64_t patience_ns, int64_t now_ns);
+void beast_link_proven(beast_link *link, int64_t now_ns);
+void beast_link_down(beast_link *link);
+beast_link_state beast_link_read(const beast_link *link);
+
+#endif
