@@ -1,0 +1,184 @@
+# ruff: noqa: PYI021 - the documentation stands here, where readers and editors look, not in the .pyx
+"""What the compiled hot path looks like from Python. Times are integers in ns unless a name says otherwise."""
+
+from collections.abc import Sequence
+from typing import final
+
+COUNTERS: tuple[str, ...]
+"""Every counter's name, the 24 public ones first."""
+PUBLIC_COUNTERS: int
+"""How many of COUNTERS are the operator's 24."""
+RESULTS: tuple[tuple[str, str, int, str], ...]
+"""(name, wire code, HTTP status, message) of every way a request can end."""
+FAULTS: tuple[tuple[str, str], ...]
+"""(name, message) of every kind of bad request."""
+
+def monotonic_ns() -> int:
+    """CLOCK_MONOTONIC, the clock of every received_ns."""
+
+@final
+class Engine:
+    """The workers and their tables. All methods are for the main thread."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        workers: int = 1,
+        host: str = "127.0.0.1",
+        udp_port: int = 0,
+        http_port: int = 0,
+        udp_buffer: int = 33_554_432,
+        max_keys: int = 1_048_576,
+        max_instruments: int = 16_384,
+        usage_ring: int = 65_536,
+        miss_ring: int = 1_024,
+        source_per_second: int = 50,
+        ttl_ms: int = 13_000,
+        pin: bool = False,
+        http_max_connections: int = 16_384,
+        http_head_ms: int = 10_000,
+        http_idle_ms: int = 75_000,
+        http_send_ms: int = 10_000,
+    ) -> None: ...
+
+    # life
+    def start(self) -> None:
+        """Binds and starts, once. OSError says which protocol and address could not be had; it may be tried again."""
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Drains and joins, without the GIL; tells parked requests what memory knows. Stopped engines stay stopped.
+
+        TimeoutError when a worker did not leave in time: it may be called again.
+        """
+    @property
+    def running(self) -> bool: ...
+    @property
+    def udp_port(self) -> int: ...
+    @property
+    def http_port(self) -> int: ...
+    @property
+    def udp_buffer(self) -> int:
+        """Receive buffer in bytes that the kernel granted; less than asked means: raise net.core.rmem_max."""
+
+    # parameters
+    def set_ttl_ms(self, ttl_ms: int) -> None: ...
+    def set_source_per_second(self, per_second: int) -> None: ...
+    def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None: ...
+
+    # prices
+    def load_instruments(self, rows: Sequence[tuple[int, str, str, str, int, int]]) -> None:
+        """(id, asset, exchange, currency, priority, link) of every instrument; prices held carry over."""
+    def publish(
+        self,
+        instrument: int,
+        price: bytes,
+        time_ns: int,
+        received_ns: int,
+        *,
+        fresh_ns: int | None = None,
+        epoch: int = 0,
+        tier: int = 1,
+    ) -> None: ...
+    def forget(self, instrument: int) -> None: ...
+    def peek(self, instrument: int, now_ns: int | None = None) -> dict[str, object] | None:
+        """What is held: price (str), time_ns, received_ns, state, tier, epoch; None before the first trade."""
+    def link_up(self, link: int, patience_ns: int, now_ns: int) -> int:
+        """A connection is open and subscribed: a new epoch begins; returns it."""
+    def link_proven(self, link: int, now_ns: int) -> None:
+        """Something came over it: it is alive."""
+    def link_down(self, link: int) -> None: ...
+    def link_state(self, link: int) -> tuple[bool, int, int]:
+        """(up, epoch, proven_ns)."""
+
+    # keys
+    def put_key(
+        self,
+        digest: bytes,
+        key_id: int,
+        *,
+        per_second: int,
+        burst: int,
+        partner: bool = False,
+        allowance: int | None = None,
+    ) -> None:
+        """Adds a key, or changes its limits. `digest` is the SHA-256 of the key's text; no allowance: no cap."""
+    def put_keys(self, records: bytes) -> int:
+        """Many at once, packed: see key_record()."""
+    def drop_key(self, digest: bytes) -> bool:
+        """False when it was not there."""
+    @property
+    def key_count(self) -> int: ...
+
+    # one request, through the workers' own code
+    def ask(
+        self,
+        datagram: bytes,
+        *,
+        now_ns: int | None = None,
+        wall_ns: int | None = None,
+        source: tuple[str, int] = ("127.0.0.1", 9),
+    ) -> list[bytes]:
+        """The datagrams that a worker would send."""
+    def query(
+        self,
+        key: bytes | None,
+        assets: Sequence[str],
+        *,
+        many: bool,
+        exchange: str | None = None,
+        max_age_ms: int | None = None,
+        allow_stale: bool = False,
+        now_ns: int | None = None,
+    ) -> tuple[int, bytes, int, int]:
+        """(HTTP status, JSON body, retry_after in ns, burst of the key; 0: no limit) for the ASGI side.
+
+        Of several assets without one price, the status is that of the first.
+        """
+
+    # what comes out
+    def fileno(self) -> int:
+        """Readable when a connection or a miss waits; read 8 bytes to clear it."""
+    def take_connection(self) -> tuple[int, bytes] | None:
+        """(file descriptor, bytes read so far): the descriptor is now the caller's."""
+    def take_miss(self) -> Miss | None: ...
+    def resume(self, miss: Miss) -> None:
+        """Asks a parked request again and sends its answer."""
+    def drain_usage(self) -> tuple[bytes, list[tuple[int, int]]]:
+        """(packed records of 48 bytes, (api key id, answers) summed); both empty when there are none.
+
+        At most 32,768 records a call: drain until it is empty.
+        """
+    def counters(self) -> dict[str, int]: ...
+    def count(self, name: str, n: int = 1) -> None: ...
+
+@final
+class Miss:
+    """A UDP request that memory could not answer, waiting for a slower tier."""
+
+    @property
+    def datagram(self) -> bytes: ...
+    @property
+    def deadline_ns(self) -> int: ...
+
+def key_record(digest: bytes, key_id: int, per_second: int, burst: int, partner: bool, allowance: int | None) -> bytes:
+    """One key packed for Engine.put_keys()."""
+
+@final
+class Plan:
+    """A row's extraction plan, compiled. See beast.feeds.plan for its source form."""
+
+    def __init__(self, spec: bytes) -> None:
+        """`spec` is the JSON of beast.feeds.plan; ValueError names the member that is wrong."""
+    def extract(self, frame: bytes | memoryview) -> tuple[int, list[tuple[bytes, bytes, int]]]:
+        """(kind, trades): wire symbol, price text, time in ns since 1970 (0: the frame has none)."""
+
+@final
+class Ingest:
+    """Frames of one connection, straight into the price table."""
+
+    def __init__(self, engine: Engine, plan: Plan, link: int, *, backfill_ns: int) -> None: ...
+    def set_symbols(self, symbols: Sequence[tuple[bytes, int]]) -> None:
+        """(wire symbol, instrument) of everything this connection may bring."""
+    def set_epoch(self, epoch: int) -> None: ...
+    def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int) -> int:
+        """Publishes what the frame brings; returns its kind. Anything but a trade frame is for Python to read."""

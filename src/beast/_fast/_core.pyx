@@ -1,0 +1,27 @@
+# cython: language_level=3, auto_pickle=False
+"""The compiled hot path as Python sees it; _core.pyi says what each name means."""
+
+import json
+import os
+import re
+from datetime import datetime, timedelta, timezone
+from struct import Struct
+
+cimport cython
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.errno cimport errno
+from libc.stdint cimport INT32_MAX, INT64_MAX, UINT16_MAX, UINT32_MAX
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+from beast._fast.capi cimport *
+
+include "wrap/status.pxi"
+include "wrap/values.pxi"
+include "wrap/keys.pxi"
+include "wrap/instruments.pxi"
+include "wrap/query.pxi"
+include "wrap/engine.pxi"
+include "wrap/extract.pxi"

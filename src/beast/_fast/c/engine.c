@@ -1,0 +1,210 @@
+#include "engine_inner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define HANDOVER_RING 1024
+
+static bool config_is_good(const beast_engine_config *config)
+{
+    size_t node_len = strlen(config->node);
+
+    for (size_t i = 0; i < node_len; i++)
+        if (config->node[i] < ' ' || config->node[i] > '~' || config->node[i] == '"' || config->node[i] == '\\')
+            return false;
+    return node_len > 0 && node_len <= BEAST_NODE_MAX && strlen(config->host) < sizeof((beast_engine *)0)->host &&
+           config->workers >= 1 && config->workers <= BEAST_ENGINE_WORKERS_MAX && config->udp_port <= UINT16_MAX &&
+           config->http_port <= UINT16_MAX;
+}
+
+static beast_status open_shared(beast_engine *engine)
+{
+    const beast_engine_config *config = &engine->config;
+    beast_shared *shared = &engine->shared;
+
+    shared->prices = beast_price_table_new(config->max_instruments);
+    shared->keys = beast_key_table_new(config->max_keys);
+    shared->sources = beast_source_limit_new(config->source_per_second);
+    shared->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    shared->tail_len = (uint32_t)snprintf(shared->tail, sizeof shared->tail, ",\"node\":\"%s\"", config->node);
+    atomic_init(&shared->ttl_ns, config->ttl_ns);
+    if (shared->wake_fd < 0)
+        return BEAST_SYSTEM;
+    return shared->prices && shared->keys && shared->sources ? BEAST_OK : BEAST_NO_MEMORY;
+}
+
+static beast_protocol protocol_of(const beast_engine *engine, uint32_t lane)
+{
+    if (lane + 1 == engine->n_lanes)
+        return BEAST_PROTOCOL_ASGI;
+    return lane < engine->config.workers ? BEAST_PROTOCOL_UDP : BEAST_PROTOCOL_HTTP;
+}
+
+static beast_status open_lanes(beast_engine *engine)
+{
+    const beast_lane_sizes sizes = {engine->config.usage_ring, engine->config.miss_ring, HANDOVER_RING};
+    uint32_t workers = engine->config.workers, n = 2 * workers + 1;
+
+    engine->lanes = aligned_alloc(BEAST_CACHE_LINE, n * sizeof *engine->lanes);
+    engine->workers = calloc(workers, sizeof *engine->workers);
+    if (!engine->lanes || !engine->workers)
+        return BEAST_NO_MEMORY;
+    memset(engine->lanes, 0, n * sizeof *engine->lanes);
+    engine->n_lanes = n;
+    for (uint32_t i = 0; i < n; i++) {
+        if (beast_lane_open(&engine->lanes[i], &engine->shared, (uint8_t)i, protocol_of(engine, i), &sizes))
+            return BEAST_NO_MEMORY;
+        engine->shared.readers.reader[i] = &engine->lanes[i].reader;
+    }
+    engine->shared.readers.count = n;
+    for (uint32_t i = 0; i < workers; i++)
+        engine->workers[i] = (beast_worker){.engine = engine, .number = i, .udp_fd = -1, .http_fd = -1};
+    engine->own = beast_batch_new(&engine->lanes[n - 1], -1);
+    return engine->own ? BEAST_OK : BEAST_NO_MEMORY;
+}
+
+beast_engine *beast_engine_new(const beast_engine_config *config)
+{
+    beast_engine *engine;
+
+    if (!config_is_good(config)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    engine = aligned_alloc(BEAST_CACHE_LINE, (sizeof *engine + BEAST_CACHE_LINE - 1) & ~(size_t)(BEAST_CACHE_LINE - 1));
+    if (!engine)
+        return NULL;
+    memset(engine, 0, sizeof *engine);
+    engine->config = *config;
+    engine->udp_port = engine->http_port = -1;
+    engine->shared.wake_fd = -1;
+    memcpy(engine->host, config->host, strlen(config->host) + 1);
+    if (open_shared(engine) || open_lanes(engine)) {
+        beast_engine_free(engine);
+        errno = ENOMEM;
+        return NULL;
+    }
+    engine->config.node = engine->config.host = NULL; /* the caller's memory */
+    return engine;
+}
+
+void beast_engine_free(beast_engine *engine)
+{
+    if (!engine)
+        return;
+    for (uint32_t i = 0; i < engine->n_lanes; i++)
+        beast_lane_close(&engine->lanes[i]);
+    beast_batch_free(engine->own);
+    beast_source_limit_free(engine->shared.sources);
+    beast_key_table_free(engine->shared.keys);
+    beast_price_table_free(engine->shared.prices);
+    if (engine->shared.wake_fd >= 0)
+        close(engine->shared.wake_fd);
+    free(engine->workers);
+    free(engine->lanes);
+    free(engine);
+}
+
+/* ---- the main thread's own requests ---- */
+
+static void answer_own(beast_engine *engine, beast_key *admitted, const beast_moment *moment)
+{
+    beast_reader_enter(&engine->own->lane->reader);
+    beast_batch_parse(engine->own, 1);
+    beast_batch_answer(engine->own, 0, admitted, moment);
+    beast_reader_leave(&engine->own->lane->reader);
+}
+
+uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
+                          const beast_moment *moment, uint8_t *out, size_t out_size, uint32_t *lens,
+                          uint32_t max_lens)
+{
+    beast_batch *own = engine->own;
+    uint32_t n;
+
+    beast_batch_put(own, datagram, len, peer);
+    answer_own(engine, NULL, moment);
+    for (n = 0; n < own->out.count && n < max_lens && own->out.part[n].iov_len <= out_size; n++) {
+        lens[n] = (uint32_t)own->out.part[n].iov_len;
+        memcpy(out, own->out.bytes[n], lens[n]);
+        out += lens[n];
+        out_size -= lens[n];
+    }
+    own->tally.sent = n;
+    own->tally.unsent = own->out.count - n;
+    own->out.count = 0;
+    beast_batch_publish(own);
+    return n;
+}
+
+void beast_engine_query(beast_engine *engine, const beast_request *req, const beast_moment *moment, uint8_t *out,
+                        beast_reply *reply)
+{
+    beast_lane *lane = engine->own->lane;
+    beast_lookup lookup;
+
+    beast_reader_enter(&lane->reader);
+    beast_answer_prefetch(lane, req, &lookup);
+    beast_answer_body(lane, req, &lookup, NULL, moment, out, reply);
+    beast_reader_leave(&lane->reader);
+    beast_usage_publish(lane->usage);
+}
+
+beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)
+{
+    beast_batch *own = engine->own;
+
+    if (engine->state != BEAST_RUNNING)
+        return BEAST_WRONG_STATE;
+    if (miss->lane >= engine->config.workers || engine->workers[miss->lane].udp_fd < 0)
+        return BEAST_BAD_ARGUMENT;
+    own->fd = engine->workers[miss->lane].udp_fd;
+    beast_batch_put(own, miss->datagram, miss->len, (const struct sockaddr *)&miss->peer);
+    answer_own(engine, beast_key_by_number(engine->shared.keys, miss->key_number), moment);
+    beast_batch_send(own);
+    own->tally.received = 0; /* it was counted when it came */
+    own->tally.resumed = 1;
+    beast_batch_publish(own);
+    return BEAST_OK;
+}
+
+/* ---- what it is ---- */
+
+int beast_engine_udp_port(const beast_engine *engine)
+{
+    return engine->udp_port;
+}
+
+int beast_engine_http_port(const beast_engine *engine)
+{
+    return engine->http_port;
+}
+
+uint32_t beast_engine_udp_buffer(const beast_engine *engine)
+{
+    return engine->udp_buffer;
+}
+
+bool beast_engine_running(const beast_engine *engine)
+{
+    return engine->state == BEAST_RUNNING;
+}
+
+beast_shared *beast_engine_shared(beast_engine *engine)
+{
+    return &engine->shared;
+}
+
+uint32_t beast_engine_lanes(const beast_engine *engine)
+{
+    return engine->n_lanes;
+}
+
+beast_lane *beast_engine_lane(beast_engine *engine, uint32_t number)
+{
+    return &engine->lanes[number];
+}

@@ -1,0 +1,59 @@
+/* Sockets, lanes and threads of one server: start, drain, join. Workers enter C once and leave it at stop. */
+#ifndef BEAST_ENGINE_H
+#define BEAST_ENGINE_H
+
+#include "answer.h"
+#include "http_io.h"
+
+/* Two lanes a worker and one for the main thread must be told apart by one byte. */
+#define BEAST_ENGINE_WORKERS_MAX ((BEAST_LANES_MAX - 1) / 2)
+
+typedef struct beast_engine_config {
+    const char *node;          /* at most BEAST_NODE_MAX bytes, printable ASCII without quote and backslash */
+    uint32_t workers;          /* 1..BEAST_ENGINE_WORKERS_MAX */
+    const char *host;          /* numeric IPv4 or IPv6 address to bind */
+    int udp_port, http_port;   /* 0: any; -1: don't serve this protocol */
+    uint32_t udp_buffer;       /* bytes, 32 MB unless configured */
+    uint32_t max_keys, max_instruments;
+    uint32_t usage_ring, miss_ring;
+    uint32_t source_per_second;
+    int64_t ttl_ns;
+    bool pin;                  /* worker i to processor i */
+    beast_http_config http;
+} beast_engine_config;
+
+typedef struct beast_engine beast_engine;
+
+/* NULL: out of memory, or a value outside what is written above (errno: ENOMEM, EINVAL). */
+beast_engine *beast_engine_new(const beast_engine_config *config);
+void beast_engine_free(beast_engine *engine); /* stopped engines only */
+
+/* Binds all sockets (worker 0 chooses when the port is 0), then starts the threads; once in an engine's life. On
+ * failure nothing runs, errno says why and *where names the protocol ("udp", "http", "thread"). */
+beast_status beast_engine_start(beast_engine *engine, const char **where);
+/* Drains: refuses new datagrams (a drop-all socket filter), answers those queued, closes listeners, joins; then
+ * tells parked requests what memory knows. TIMED_OUT when a thread had not left by then: it is left running, the
+ * engine must not be freed, and stop may be called again. Main thread only. */
+beast_status beast_engine_stop(beast_engine *engine, int64_t timeout_ns);
+
+int beast_engine_udp_port(const beast_engine *engine);
+int beast_engine_http_port(const beast_engine *engine);
+uint32_t beast_engine_udp_buffer(const beast_engine *engine); /* bytes the kernel granted, smallest of all */
+
+beast_shared *beast_engine_shared(beast_engine *engine);
+bool beast_engine_running(const beast_engine *engine);
+uint32_t beast_engine_lanes(const beast_engine *engine);      /* the last one is the main thread's */
+beast_lane *beast_engine_lane(beast_engine *engine, uint32_t number);
+
+/* One datagram through the very code of a UDP lane, without a socket: what it would send, datagram after
+ * datagram, back to back in `out` with their lengths in `lens`; returns how many. Main thread only. */
+uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
+                          const beast_moment *moment, uint8_t *out, size_t out_size, uint32_t *lens,
+                          uint32_t max_lens);
+/* One request of the ASGI side: the body, with the main thread's own lane. */
+void beast_engine_query(beast_engine *engine, const beast_request *req, const beast_moment *moment, uint8_t *out,
+                        beast_reply *reply);
+/* Asks a parked request again and sends the answer by its lane's socket. Main thread only. */
+beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment);
+
+#endif

@@ -1,0 +1,63 @@
+/* A lane is one thread's own share of the engine: its counters, rings and caches. Nobody else writes them.
+ * What all lanes share is reached through `shared` and is either constant after start, or atomic, or a table
+ * with its own rules (docs/threads.md). Every worker has a UDP lane and an HTTP lane; the main thread has one. */
+#ifndef BEAST_LANE_H
+#define BEAST_LANE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "counters.h"
+#include "grace.h"
+#include "handover.h"
+#include "key_table.h"
+#include "miss_ring.h"
+#include "price_table.h"
+#include "source_limit.h"
+#include "usage_ring.h"
+
+typedef struct beast_shared {
+    beast_price_table *prices;
+    beast_key_table *keys;
+    beast_source_limit *sources;
+    beast_readers readers;
+    _Atomic int64_t ttl_ns;        /* cache TTL: how long a trade is `live` */
+    _Atomic uint32_t park_misses;  /* slower tiers exist: park what memory can't answer */
+    _Atomic int64_t park_ns;       /* how long a parked request may wait */
+    _Atomic uint32_t draining;     /* stop was asked: answer what was received, then leave */
+    int wake_fd;                   /* eventfd: the main thread has something to take */
+    uint32_t tail_len;
+    char tail[BEAST_NODE_MAX + 16]; /* ,"node":"BeastMain" */
+} beast_shared;
+
+typedef struct beast_lane {
+    beast_shared *shared;
+    uint8_t number;   /* unique in the engine: UDP lanes first, then the HTTP lanes, the main thread's last */
+    uint8_t protocol; /* beast_protocol */
+    uint64_t usage_sequence;
+    beast_key_cache *keys;
+    beast_usage_ring *usage;
+    beast_miss_ring *misses;          /* UDP lanes only, else NULL */
+    beast_handover_ring *handovers;   /* HTTP lanes only, else NULL */
+    beast_reader reader;
+    beast_counters counters;
+} beast_lane;
+
+/* Parameters that change while serving; any thread. */
+int64_t beast_shared_ttl(const beast_shared *shared);
+void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns);
+void beast_shared_set_parking(beast_shared *shared, bool park_misses, int64_t park_ns);
+
+#define BEAST_LANES_MAX 256 /* what `number` can tell apart */
+
+typedef struct beast_lane_sizes {
+    uint32_t usage_ring, miss_ring, handover_ring; /* powers of two */
+} beast_lane_sizes;
+
+/* Makes a zeroed lane's rings and caches, those that its protocol needs. On NO_MEMORY the caller closes it. */
+beast_status beast_lane_open(beast_lane *lane, beast_shared *shared, uint8_t number, beast_protocol protocol,
+                             const beast_lane_sizes *sizes);
+void beast_lane_close(beast_lane *lane);
+
+#endif

@@ -1,0 +1,246 @@
+"""The C of the hot path, as far as the wrapper needs it."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "sizes.h" nogil:
+    enum:
+        BEAST_BATCH
+        BEAST_DATAGRAM_MAX
+        BEAST_ANSWER_MAX
+        BEAST_ASSETS_MAX
+        BEAST_ASSET_MAX
+        BEAST_EXCHANGE_MAX
+        BEAST_EXCHANGES_MAX
+        BEAST_CURRENCY_MAX
+        BEAST_PRICE_MAX
+        BEAST_NODE_MAX
+        BEAST_LINKS_MAX
+
+cdef extern from "status.h" nogil:
+    ctypedef enum beast_status:
+        BEAST_OK
+        BEAST_NO_MEMORY
+        BEAST_BAD_ARGUMENT
+        BEAST_FULL
+        BEAST_NOT_FOUND
+        BEAST_SYSTEM
+        BEAST_WRONG_STATE
+        BEAST_TIMED_OUT
+    ctypedef enum beast_result:
+        BEAST_RESULT_ANSWERED
+        BEAST_RESULT_COUNT
+    ctypedef enum beast_fault:
+        BEAST_FAULT_NONE
+        BEAST_FAULT_UTF8
+        BEAST_FAULT_ASSET
+        BEAST_FAULT_ASSETS
+        BEAST_FAULT_EXCHANGE
+        BEAST_FAULT_MAX_AGE
+        BEAST_FAULT_NO_ASSET
+        BEAST_FAULT_COUNT
+
+cdef extern from "counters.h" nogil:
+    ctypedef enum beast_counter:
+        BEAST_COUNTER_COUNT
+        BEAST_COUNTER_udp_answered
+    ctypedef struct beast_counters:
+        pass
+    const char *beast_counter_name(beast_counter which)
+    void beast_count(beast_counters *block, beast_counter which, uint64_t n)
+    void beast_counters_add(const beast_counters *block, uint64_t *sum)
+
+cdef extern from "request.h" nogil:
+    ctypedef struct beast_slice:
+        const uint8_t *ptr
+        uint32_t len
+    ctypedef struct beast_name:
+        bint escaped
+        beast_slice raw
+    ctypedef struct beast_request:
+        beast_fault fault
+        uint8_t n_assets
+        bint many
+        bint allow_stale
+        bint has_exchange
+        int64_t max_age_ms
+        beast_slice api_key
+        beast_name exchange
+        beast_name *assets
+    void beast_name_fold(beast_name *name, const uint8_t *text, uint32_t len, bint upper)
+
+cdef extern from "price_table.h" nogil:
+    ctypedef enum beast_state:
+        BEAST_STATE_LIVE
+        BEAST_STATE_QUIET
+        BEAST_STATE_STALE
+    ctypedef struct beast_price:
+        int64_t received_ns
+        uint32_t epoch
+        uint16_t link
+        uint8_t tier
+        uint8_t price_at
+        uint8_t price_len
+        uint8_t timestamp_at
+        uint8_t timestamp_len
+        uint64_t *text
+    ctypedef struct beast_slot
+    ctypedef struct beast_layout
+    ctypedef struct beast_price_table
+    ctypedef struct beast_link
+    ctypedef struct beast_readers:
+        pass
+    ctypedef struct beast_instrument:
+        uint32_t id
+        const char *asset
+        const char *exchange
+        const char *currency
+        int32_t priority
+        uint16_t link
+    beast_status beast_price_table_load(beast_price_table *table, const beast_instrument *list, uint32_t n,
+                                        const beast_readers *readers)
+    beast_status beast_price_publish(beast_price_table *table, uint32_t id, const uint8_t *price, uint32_t price_len,
+                                     int64_t time_ns, int64_t received_ns, int64_t fresh_ns, uint32_t epoch,
+                                     uint8_t tier)
+    void beast_price_forget(beast_price_table *table, uint32_t id)
+    const beast_layout *beast_layout_now(const beast_price_table *table)
+    uint64_t beast_name_hash(const beast_name *name)
+    uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange)
+    const beast_slot *beast_layout_pair(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
+                                        uint64_t hash)
+    bint beast_slot_read(const beast_slot *slot, beast_price *out)
+    beast_link *beast_table_link(beast_price_table *table, uint32_t link)
+    beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
+
+cdef extern from "feed_link.h" nogil:
+    ctypedef struct beast_link_state:
+        bint up
+        uint32_t epoch
+        int64_t proven_ns
+    uint32_t beast_link_up(beast_link *link, int64_t patience_ns, int64_t now_ns)
+    void beast_link_proven(beast_link *link, int64_t now_ns)
+    void beast_link_down(beast_link *link)
+    beast_link_state beast_link_read(const beast_link *link)
+
+cdef extern from "key_table.h" nogil:
+    ctypedef struct beast_key
+    ctypedef struct beast_key_table
+    beast_status beast_key_put(beast_key_table *table, const uint8_t *digest, uint64_t id, uint32_t per_second,
+                               uint32_t burst, bint partner, int64_t allowance, const beast_readers *readers)
+    beast_status beast_key_drop(beast_key_table *table, const uint8_t *digest, const beast_readers *readers)
+    uint32_t beast_key_count(const beast_key_table *table)
+
+cdef extern from "usage_ring.h" nogil:
+    ctypedef struct beast_usage
+    ctypedef struct beast_usage_ring
+    uint32_t beast_usage_drain(beast_usage_ring *ring, beast_usage *out, uint32_t max)
+    uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts)
+
+cdef extern from "miss_ring.h" nogil:
+    ctypedef struct beast_miss_ring
+    ctypedef struct beast_miss:
+        int64_t deadline_ns
+        uint16_t len
+        uint8_t *datagram
+    bint beast_miss_take(beast_miss_ring *ring, beast_miss *out)
+
+cdef extern from "handover.h" nogil:
+    ctypedef struct beast_handover_ring
+    ctypedef struct beast_handover:
+        int fd
+        uint32_t len
+        uint8_t *bytes
+    bint beast_handover_take(beast_handover_ring *ring, beast_handover *out)
+
+cdef extern from "source_limit.h" nogil:
+    ctypedef struct beast_source_limit
+    void beast_source_limit_set(beast_source_limit *limit, uint32_t per_second)
+
+cdef extern from "lane.h" nogil:
+    ctypedef struct beast_shared:
+        beast_price_table *prices
+        beast_key_table *keys
+        beast_source_limit *sources
+        beast_readers readers
+        int wake_fd
+    ctypedef struct beast_lane:
+        beast_usage_ring *usage
+        beast_miss_ring *misses
+        beast_handover_ring *handovers
+        beast_counters counters
+    int64_t beast_shared_ttl(const beast_shared *shared)
+    void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns)
+    void beast_shared_set_parking(beast_shared *shared, bint park_misses, int64_t park_ns)
+
+cdef extern from "sockets.h" nogil:
+    ctypedef struct sockaddr "struct sockaddr":
+        pass
+    ctypedef struct beast_address:
+        pass
+    const sockaddr *beast_address_of(const beast_address *address)
+    beast_status beast_address_parse(const char *host, uint16_t port, beast_address *out)
+
+cdef extern from "answer.h" nogil:
+    enum:
+        BEAST_BODY_MAX
+    ctypedef struct beast_moment:
+        int64_t now_ns
+        int64_t wall_ns
+    ctypedef struct beast_reply:
+        beast_result result
+        beast_key *key
+        int64_t retry_ns
+        uint32_t len
+    ctypedef struct beast_result_info:
+        const char *name
+        const char *code
+        int http
+        const char *message
+    const beast_result_info *beast_result_describe(beast_result result)
+    const char *beast_fault_name(beast_fault fault)
+    const char *beast_fault_message(beast_fault fault)
+    uint32_t beast_key_burst(const beast_key *key)
+
+cdef extern from "worker.h" nogil:
+    beast_moment beast_moment_now()
+
+cdef extern from "engine.h" nogil:
+    enum:
+        BEAST_ENGINE_WORKERS_MAX
+    ctypedef struct beast_http_config:
+        uint32_t max_connections
+        int64_t head_ns
+        int64_t idle_ns
+        int64_t send_ns
+    ctypedef struct beast_engine_config:
+        const char *node
+        uint32_t workers
+        const char *host
+        int udp_port
+        int http_port
+        uint32_t udp_buffer
+        uint32_t max_keys
+        uint32_t max_instruments
+        uint32_t usage_ring
+        uint32_t miss_ring
+        uint32_t source_per_second
+        int64_t ttl_ns
+        bint pin
+        beast_http_config http
+    ctypedef struct beast_engine
+    beast_engine *beast_engine_new(const beast_engine_config *config)
+    void beast_engine_free(beast_engine *engine)
+    beast_status beast_engine_start(beast_engine *engine, const char **where)
+    beast_status beast_engine_stop(beast_engine *engine, int64_t timeout_ns)
+    int beast_engine_udp_port(const beast_engine *engine)
+    int beast_engine_http_port(const beast_engine *engine)
+    uint32_t beast_engine_udp_buffer(const beast_engine *engine)
+    bint beast_engine_running(const beast_engine *engine)
+    beast_shared *beast_engine_shared(beast_engine *engine)
+    uint32_t beast_engine_lanes(const beast_engine *engine)
+    beast_lane *beast_engine_lane(beast_engine *engine, uint32_t number)
+    uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const sockaddr *peer,
+                              const beast_moment *moment, uint8_t *out, size_t out_size, uint32_t *lens,
+                              uint32_t max_lens)
+    void beast_engine_query(beast_engine *engine, const beast_request *req, const beast_moment *moment, uint8_t *out,
+                            beast_reply *reply)
+    beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)

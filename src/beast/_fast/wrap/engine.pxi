@@ -1,0 +1,331 @@
+# The engine: owns the C engine, and turns Python values into C's and back.
+
+cdef enum:
+    DRAIN_RECORDS = 32768  # of one drain_usage(): 1.5 MB
+    USAGE_BYTES = 48
+
+
+@cython.final
+cdef class Miss:
+    """A UDP request that memory could not answer, waiting for a slower tier."""
+
+    cdef beast_miss miss
+
+    @property
+    def datagram(self) -> bytes:
+        return PyBytes_FromStringAndSize(<const char *>self.miss.datagram, self.miss.len)
+
+    @property
+    def deadline_ns(self) -> int:
+        return self.miss.deadline_ns
+
+
+@cython.final
+cdef class Engine:
+    """The workers and their tables. All methods are for the main thread."""
+
+    cdef beast_engine *_engine
+    cdef beast_shared *shared
+    cdef beast_lane *own
+    cdef uint8_t *drained
+    cdef uint64_t *folded
+    cdef int64_t max_instruments
+    cdef uint32_t next_lane
+    cdef dict places
+    cdef str host
+    cdef int asked_udp_port, asked_http_port
+
+    def __cinit__(
+        self,
+        *,
+        str node,
+        workers=1,
+        str host="127.0.0.1",
+        udp_port=0,
+        http_port=0,
+        udp_buffer=32 << 20,
+        max_keys=1 << 20,
+        max_instruments=1 << 14,
+        usage_ring=1 << 16,
+        miss_ring=1 << 10,
+        source_per_second=50,
+        ttl_ms=13_000,
+        bint pin=False,
+        http_max_connections=16_384,
+        http_head_ms=10_000,
+        http_idle_ms=75_000,
+        http_send_ms=10_000,
+    ):
+        cdef beast_engine_config config
+        memset(&config, 0, sizeof(config))
+        if not (node.isascii() and node.isprintable() and 1 <= len(node) <= BEAST_NODE_MAX) or set(node) & {'"', "\\"}:
+            raise ValueError(f"node must be 1 to {BEAST_NODE_MAX} printable ASCII characters without \" and \\")
+        address_of(host, 0)
+        node_bytes, host_bytes = node.encode(), host.encode()
+        config.node = node_bytes
+        config.host = host_bytes
+        config.workers = <uint32_t>between("workers", workers, 1, BEAST_ENGINE_WORKERS_MAX)
+        config.udp_port = <int>between("udp_port", udp_port, -1, UINT16_MAX)
+        config.http_port = <int>between("http_port", http_port, -1, UINT16_MAX)
+        config.udp_buffer = <uint32_t>between("udp_buffer", udp_buffer, 4096, 1 << 30)
+        config.max_keys = <uint32_t>between("max_keys", max_keys, 1, 1 << 28)
+        config.max_instruments = <uint32_t>between("max_instruments", max_instruments, 1, 1 << 20)
+        config.usage_ring = power_of_two("usage_ring", usage_ring, 2, 1 << 24)
+        config.miss_ring = power_of_two("miss_ring", miss_ring, 2, 1 << 20)
+        config.source_per_second = <uint32_t>between("source_per_second", source_per_second, 0, 1_000_000)
+        config.ttl_ns = ns_of_ms("ttl_ms", ttl_ms)
+        config.pin = pin
+        config.http.max_connections = <uint32_t>between("http_max_connections", http_max_connections, 1, 1 << 20)
+        config.http.head_ns = ns_of_ms("http_head_ms", http_head_ms)
+        config.http.idle_ns = ns_of_ms("http_idle_ms", http_idle_ms)
+        config.http.send_ns = ns_of_ms("http_send_ms", http_send_ms)
+        self.host = host
+        self.asked_udp_port, self.asked_http_port = config.udp_port, config.http_port
+        self.max_instruments = max_instruments
+        self.places = {}
+        self._engine = beast_engine_new(&config)
+        self.drained = <uint8_t *>PyMem_Malloc(DRAIN_RECORDS * USAGE_BYTES)
+        self.folded = <uint64_t *>PyMem_Malloc(2 * DRAIN_RECORDS * sizeof(uint64_t))
+        if self._engine is NULL or self.drained is NULL or self.folded is NULL:
+            raise MemoryError("the engine's tables do not fit into memory")
+        self.shared = beast_engine_shared(self._engine)
+        self.own = beast_engine_lane(self._engine, beast_engine_lanes(self._engine) - 1)
+
+    def __dealloc__(self):
+        if self._engine is not NULL:
+            if beast_engine_running(self._engine):
+                with nogil:
+                    beast_engine_stop(self._engine, 1_000_000_000)
+            if not beast_engine_running(self._engine):  # else its threads still use it: better lost than freed
+                beast_engine_free(self._engine)
+        PyMem_Free(self.drained)
+        PyMem_Free(self.folded)
+
+    # life
+
+    def start(self) -> None:
+        """Binds and starts. OSError says which protocol and address could not be had."""
+        cdef const char *where = NULL
+        cdef beast_status status = beast_engine_start(self._engine, &where)
+        cdef int code = errno
+        if status == BEAST_WRONG_STATE:
+            raise RuntimeError("the engine was started before; make another one")
+        if status != BEAST_OK:
+            port = {b"udp": f" {self.host}:{self.asked_udp_port}", b"http": f" {self.host}:{self.asked_http_port}"}
+            check(status, where.decode() + port.get(<bytes>where, ""), code)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Drains and joins, without the GIL. TimeoutError when a worker did not leave in time."""
+        cdef beast_status status
+        cdef int64_t timeout_ns
+        if not 0 <= timeout_s <= 3600:
+            raise ValueError(f"timeout_s must be from 0 to 3600, not {timeout_s}")
+        timeout_ns = <int64_t>(timeout_s * 1e9)
+        if beast_engine_running(self._engine):
+            with nogil:
+                status = beast_engine_stop(self._engine, timeout_ns)
+            check(status, f"stop after {timeout_s} s")
+
+    @property
+    def running(self) -> bool:
+        return bool(beast_engine_running(self._engine))
+
+    @property
+    def udp_port(self) -> int:
+        return beast_engine_udp_port(self._engine)
+
+    @property
+    def http_port(self) -> int:
+        return beast_engine_http_port(self._engine)
+
+    @property
+    def udp_buffer(self) -> int:
+        """Receive buffer in bytes that the kernel granted; less than asked means: raise net.core.rmem_max."""
+        return beast_engine_udp_buffer(self._engine)
+
+    # parameters
+
+    def set_ttl_ms(self, ttl_ms: int) -> None:
+        beast_shared_set_ttl(self.shared, ns_of_ms("ttl_ms", ttl_ms))
+
+    def set_source_per_second(self, per_second: int) -> None:
+        beast_source_limit_set(self.shared.sources, <uint32_t>between("per_second", per_second, 0, 1_000_000))
+
+    def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None:
+        beast_shared_set_parking(self.shared, bool(park), ns_of_ms("wait_ms", wait_ms))
+
+    # prices
+
+    def load_instruments(self, rows) -> None:
+        """(id, asset, exchange, currency, priority, link) of every instrument; prices held carry over."""
+        self.places = load_rows(self.shared, rows, self.max_instruments)
+
+    cdef int known(self, instrument) except -1:
+        if instrument not in self.places:
+            raise ValueError(f"instrument {instrument!r} is not loaded")
+        return 0
+
+    def publish(
+        self,
+        instrument: int,
+        bytes price,
+        int64_t time_ns,
+        int64_t received_ns,
+        *,
+        fresh_ns=None,
+        uint32_t epoch=0,
+        tier=1,
+    ) -> None:
+        self.known(instrument)
+        check(
+            beast_price_publish(
+                self.shared.prices, instrument, <const uint8_t *>PyBytes_AsString(price), <uint32_t>len(price), time_ns,
+                received_ns, received_ns if fresh_ns is None else fresh_ns, epoch, <uint8_t>between("tier", tier, 1, 3),
+            ),
+            f"price {price!r} of instrument {instrument}",
+        )
+
+    def forget(self, instrument: int) -> None:
+        self.known(instrument)
+        beast_price_forget(self.shared.prices, instrument)
+
+    def peek(self, instrument: int, now_ns=None):
+        """price (str), time_ns, received_ns, state, tier, epoch; None before the first trade."""
+        self.known(instrument)
+        asset, exchange = self.places[instrument]
+        return peek_price(self.shared, asset, exchange, beast_moment_now().now_ns if now_ns is None else now_ns)
+
+    cdef beast_link *link_of(self, link) except NULL:
+        return beast_table_link(self.shared.prices, <uint32_t>between("link", link, 0, BEAST_LINKS_MAX - 1))
+
+    def link_up(self, link: int, int64_t patience_ns, int64_t now_ns) -> int:
+        """A connection is open and subscribed: a new epoch begins; returns it."""
+        return beast_link_up(self.link_of(link), patience_ns, now_ns)
+
+    def link_proven(self, link: int, int64_t now_ns) -> None:
+        """Something came over it: it is alive."""
+        beast_link_proven(self.link_of(link), now_ns)
+
+    def link_down(self, link: int) -> None:
+        beast_link_down(self.link_of(link))
+
+    def link_state(self, link: int):
+        """(up, epoch, proven_ns)."""
+        cdef beast_link_state state = beast_link_read(self.link_of(link))
+        return bool(state.up), state.epoch, state.proven_ns
+
+    # keys
+
+    def put_key(self, digest, key_id, *, per_second, burst, partner=False, allowance=None) -> None:
+        """Adds a key, or changes its limits. `digest` is the SHA-256 of the key's text; no allowance: no cap."""
+        put_key_rows(self.shared, key_record(digest, key_id, per_second, burst, partner, allowance))
+
+    def put_keys(self, bytes records) -> int:
+        """Many at once, packed: see key_record()."""
+        return put_key_rows(self.shared, records)
+
+    def drop_key(self, bytes digest) -> bool:
+        """False when it was not there."""
+        if len(digest) != 32:
+            raise ValueError("digest must be the 32 bytes of a SHA-256")
+        status = beast_key_drop(self.shared.keys, <const uint8_t *>PyBytes_AsString(digest), &self.shared.readers)
+        if status == BEAST_NOT_FOUND:
+            return False
+        check(status, "drop_key")
+        return True
+
+    @property
+    def key_count(self) -> int:
+        return beast_key_count(self.shared.keys)
+
+    # one request, through the workers' own code
+
+    cdef beast_moment moment(self, now_ns, wall_ns) except *:
+        cdef beast_moment moment = beast_moment_now()
+        if now_ns is not None:
+            moment.now_ns = now_ns
+        if wall_ns is not None:
+            moment.wall_ns = wall_ns
+        return moment
+
+    def ask(self, bytes datagram, *, now_ns=None, wall_ns=None, source=("127.0.0.1", 9)):
+        """The datagrams that a worker would send."""
+        cdef beast_moment moment = self.moment(now_ns, wall_ns)
+        cdef beast_address address = address_of(source[0], <int>between("source port", source[1], 0, UINT16_MAX))
+        cdef uint32_t lens[BEAST_ASSETS_MAX]
+        cdef uint8_t out[BEAST_ASSETS_MAX * BEAST_ANSWER_MAX]
+        cdef uint32_t at = 0, i, n
+        n = beast_engine_ask(self._engine, <const uint8_t *>PyBytes_AsString(datagram), len(datagram),
+                             beast_address_of(&address), &moment, out, sizeof(out), lens, BEAST_ASSETS_MAX)
+        answers = []
+        for i in range(n):
+            answers.append(PyBytes_FromStringAndSize(<const char *>out + at, lens[i]))
+            at += lens[i]
+        return answers
+
+    def query(self, key, assets, *, many, exchange=None, max_age_ms=None, allow_stale=False, now_ns=None):
+        """(HTTP status, JSON body, retry_after in ns, burst of the key) for the ASGI side."""
+        if key is not None and not isinstance(key, bytes):
+            raise TypeError(f"key must be bytes or None, not {type(key).__name__}")
+        return ask_query(self._engine, key, list(assets), bool(many), exchange, max_age_ms, bool(allow_stale),
+                         self.moment(now_ns, None))
+
+    # what comes out
+
+    def fileno(self) -> int:
+        """Readable when a connection or a miss waits; read 8 bytes to clear it."""
+        return self.shared.wake_fd
+
+    def take_connection(self):
+        """(file descriptor, bytes read so far): the descriptor is now the caller's."""
+        cdef beast_handover taken
+        cdef beast_lane *lane
+        for i in range(beast_engine_lanes(self._engine)):
+            lane = beast_engine_lane(self._engine, i)
+            if lane.handovers is not NULL and beast_handover_take(lane.handovers, &taken):
+                try:
+                    return taken.fd, PyBytes_FromStringAndSize(<const char *>taken.bytes, taken.len)
+                finally:
+                    free(taken.bytes)
+        return None
+
+    def take_miss(self):
+        cdef Miss miss = Miss.__new__(Miss)
+        cdef beast_lane *lane
+        for i in range(beast_engine_lanes(self._engine)):
+            lane = beast_engine_lane(self._engine, i)
+            if lane.misses is not NULL and beast_miss_take(lane.misses, &miss.miss):
+                return miss
+        return None
+
+    def resume(self, Miss miss not None) -> None:
+        """Asks a parked request again and sends its answer."""
+        cdef beast_moment moment = beast_moment_now()
+        check(beast_engine_resume(self._engine, &miss.miss, &moment), "resume")
+
+    def drain_usage(self):
+        """(packed records of 48 bytes, (api key id, answers) summed); both empty when there are none."""
+        cdef uint32_t i, n = 0, pairs, lanes = beast_engine_lanes(self._engine)
+        cdef beast_usage *records = <beast_usage *>self.drained
+        cdef uint64_t *counts = self.folded + DRAIN_RECORDS
+        with nogil:
+            for i in range(lanes):
+                n += beast_usage_drain(beast_engine_lane(self._engine, (self.next_lane + i) % lanes).usage,
+                                       <beast_usage *>(self.drained + n * USAGE_BYTES), DRAIN_RECORDS - n)
+            pairs = beast_usage_fold(records, n, self.folded, counts)
+        self.next_lane = (self.next_lane + 1) % lanes  # a busy lane must not hide the others
+        summed = [(self.folded[i], counts[i]) for i in range(pairs)]
+        return PyBytes_FromStringAndSize(<const char *>self.drained, n * USAGE_BYTES), summed
+
+    def counters(self):
+        cdef uint64_t total[<int>BEAST_COUNTER_COUNT]
+        memset(total, 0, sizeof(total))
+        for i in range(beast_engine_lanes(self._engine)):
+            beast_counters_add(&beast_engine_lane(self._engine, i).counters, total)
+        return {name: total[i] for i, name in enumerate(COUNTERS)}
+
+    def count(self, str name, n=1) -> None:
+        if name not in _COUNTER_NUMBER:
+            raise ValueError(f"there is no counter {name!r}")
+        beast_count(&self.own.counters, <beast_counter><int>_COUNTER_NUMBER[name],
+                    <uint64_t>between("n", n, 0, INT64_MAX))

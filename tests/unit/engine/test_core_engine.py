@@ -1,0 +1,261 @@
+"""The Python face of the compiled engine: its values, its errors, its life."""
+
+import hashlib
+import json
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from beast._fast import COUNTERS, FAULTS, PUBLIC_COUNTERS, RESULTS, Engine, key_record
+
+NOW = 1_000_000_000_000
+WALL = 1_776_003_781_123_456_000
+KEY = b"tb_test"
+DIGEST = hashlib.sha256(KEY).digest()
+ROWS = [
+    (0, "BTC", "coinbase", "USD", 10, 0),
+    (1, "BTC", "kraken", "USD", 20, 1),
+    (2, "ETH", "kraken", "USDT", 20, 1),
+]
+
+
+@pytest.fixture
+def engine() -> Engine:
+    engine = Engine(node="BeastMain", max_keys=64, max_instruments=8, usage_ring=64)
+    engine.load_instruments(ROWS)
+    engine.put_key(DIGEST, 7, per_second=0, burst=0)
+    return engine
+
+
+@pytest.fixture
+def running() -> Iterator[Engine]:
+    engine = Engine(node="BeastMain", max_keys=64, max_instruments=8, usage_ring=64, miss_ring=2)
+    engine.load_instruments(ROWS)
+    engine.put_key(DIGEST, 7, per_second=1, burst=1)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def ask(engine: Engine, now_ns: int = NOW, **members: object) -> dict[str, object]:
+    (answer,) = engine.ask(json.dumps({"api_key": KEY.decode(), **members}).encode(), now_ns=now_ns)
+    decoded: dict[str, object] = json.loads(answer)
+    return decoded
+
+
+def test_the_lists_come_from_c() -> None:
+    assert PUBLIC_COUNTERS == 24
+    assert COUNTERS[PUBLIC_COUNTERS - 1 : PUBLIC_COUNTERS + 1] == ("governor_delays", "udp_answered")
+    assert RESULTS[0] == ("ANSWERED", "", 200, "")
+    assert ("RATE_LIMITED", "rate_limited", 429, "too many requests for this key") in RESULTS
+    assert FAULTS[0] == ("NONE", "")
+
+
+def test_a_published_price_is_answered_and_peeked(engine: Engine) -> None:
+    assert engine.peek(0) is None
+    engine.publish(0, b"83421.57", WALL + 789, NOW, tier=2)
+    assert engine.peek(0, NOW) == {
+        "price": "83421.57",
+        "time_ns": WALL + 789,
+        "received_ns": NOW,
+        "state": "live",
+        "tier": 2,
+        "epoch": 0,
+    }
+    assert ask(engine, NOW + 4_000_000, asset="btc", id="a1") == {
+        "asset": "BTC",
+        "price": 83421.57,
+        "currency": "USD",
+        "exchange": "coinbase",
+        "source": "coinbase-ws",
+        "timestamp": "2026-04-12T14:23:01.123456789Z",
+        "age_ms": 4,
+        "state": "live",
+        "tier": 2,
+        "node": "BeastMain",
+        "id": "a1",
+    }
+    engine.forget(0)
+    assert engine.peek(0) is None
+
+
+def test_a_link_proves_and_forgets(engine: Engine) -> None:
+    assert engine.link_up(0, 30_000_000_000, NOW) == 1
+    engine.link_proven(0, NOW + 5)
+    assert engine.link_state(0) == (True, 1, NOW + 5)
+    engine.publish(0, b"1", WALL, NOW, fresh_ns=NOW - 60_000_000_000, epoch=1)
+    assert ask(engine, asset="BTC")["state"] == "quiet"
+    engine.link_down(0)
+    assert ask(engine, asset="BTC")["error"] == "stale"
+    engine.set_ttl_ms(61_000)
+    assert ask(engine, asset="BTC")["state"] == "live"
+
+
+def test_keys_come_and_go(engine: Engine) -> None:
+    other = hashlib.sha256(b"other").digest()
+    assert engine.put_keys(key_record(other, 8, 1, 1, partner=False, allowance=None)) == 1
+    assert engine.key_count == 2
+    assert engine.drop_key(other) is True
+    assert engine.drop_key(other) is False
+    assert engine.key_count == 1
+
+
+def test_a_query_is_the_same_answer_for_asgi(engine: Engine) -> None:
+    engine.publish(0, b"83421.57", WALL, NOW)
+    datagram = json.dumps({"api_key": KEY.decode(), "asset": "BTC"}).encode()
+    assert engine.query(KEY, ["BTC"], many=False, now_ns=NOW)[:2] == (
+        200,
+        engine.ask(datagram, now_ns=NOW)[0].rstrip(),
+    )
+    status, body, _, _ = engine.query(KEY, ["btc", 'q"é', "BTC"], many=True, now_ns=NOW)
+    assert status == 200
+    assert [entry["asset"] for entry in json.loads(body)["prices"]] == ["BTC", 'q"é']
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "error"),
+    [
+        ({"assets": [], "many": True}, 400, "bad_request"),
+        ({"assets": ["A"] * 31, "many": True}, 400, "bad_request"),
+        ({"assets": [""]}, 400, "bad_request"),
+        ({"assets": []}, 400, "bad_request"),
+        ({"assets": ["\ud800"]}, 400, "bad_request"),
+        ({"exchange": ""}, 400, "bad_request"),
+        ({"max_age_ms": -1}, 400, "bad_request"),
+        ({"exchange": "nowhere"}, 404, "unknown_exchange"),
+        ({"assets": ["XYZ"]}, 404, "unknown_asset"),
+        ({}, 503, "stale"),
+    ],
+)
+def test_a_query_fails_as_the_table_says(engine: Engine, asked: dict[str, object], status: int, error: str) -> None:
+    query = {"assets": ["BTC"], "many": False, "now_ns": NOW} | asked
+    got, body, _, _ = engine.query(KEY, **query)  # type: ignore[arg-type]
+    assert (got, json.loads(body)["error"]) == (status, error)
+
+
+def test_a_limited_query_tells_when_to_come_back(engine: Engine) -> None:
+    engine.put_key(DIGEST, 7, per_second=2, burst=3)
+    for _ in range(3):
+        engine.query(KEY, ["BTC"], many=False, now_ns=NOW)
+    status, _, retry_ns, burst = engine.query(KEY, ["BTC"], many=False, now_ns=NOW)
+    assert (status, retry_ns, burst) == (429, 500_000_000, 3)
+    assert engine.query(None, ["BTC"], many=False)[0] == 401
+
+
+def test_usage_is_drained_and_summed(engine: Engine) -> None:
+    engine.publish(0, b"1", WALL, NOW)
+    for _ in range(5):
+        ask(engine, asset="BTC")
+    records, counts = engine.drain_usage()
+    assert len(records) == 5 * 48
+    assert [struct.unpack_from("<qQQ", records, 48 * i)[1:] for i in range(5)] == [(i + 1, 7) for i in range(5)]
+    assert counts == [(7, 5)]
+    assert engine.drain_usage() == (b"", [])
+    assert engine.counters()["usage_records"] == 5
+
+
+def test_counting_by_name(engine: Engine) -> None:
+    engine.count("ws_trades", 3)
+    engine.count("ws_trades")
+    assert engine.counters()["ws_trades"] == 4
+    with pytest.raises(ValueError, match="no counter 'nope'"):
+        engine.count("nope")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"node": 'a"b'}, "node"),
+        ({"node": ""}, "node"),
+        ({"host": "localhost"}, "host"),
+        ({"workers": 0}, "workers"),
+        ({"udp_port": 70_000}, "udp_port"),
+        ({"usage_ring": 1000}, "usage_ring must be a power of two"),
+        ({"ttl_ms": -1}, "ttl_ms"),
+    ],
+)
+def test_a_bad_setting_is_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Engine(**({"node": "n"} | settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((8, "BTC", "okx", "USD", 1, 0), "id"),
+        ((3, "btc", "okx", "USD", 1, 0), "asset"),
+        ((3, "BTC", "OKX", "USD", 1, 0), "exchange"),
+        ((3, "BTC", "okx", "", 1, 0), "currency"),
+        ((3, "BTC", "okx", "USD", 1, 5000), "link"),
+        ((2, "BTC", "okx", "USD", 1, 0), "twice"),
+        ((3, "BTC", "kraken", "EUR", 1, 0), "same asset and exchange"),
+    ],
+)
+def test_a_bad_instrument_is_named(engine: Engine, row: tuple[int, str, str, str, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        engine.load_instruments([*ROWS, row])
+    assert engine.peek(2) is None  # the rows before are still loaded
+
+
+def test_bad_values_are_refused(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="not loaded"):
+        engine.publish(5, b"1", WALL, NOW)
+    with pytest.raises(ValueError, match="price"):
+        engine.publish(0, b"", WALL, NOW)
+    with pytest.raises(ValueError, match="32 bytes"):
+        engine.put_key(b"short", 1, per_second=1, burst=1)
+    with pytest.raises(ValueError, match="whole key records"):
+        engine.put_keys(b"x" * 63)
+    with pytest.raises(OverflowError, match="no room"):
+        engine.put_keys(b"".join(key_record(bytes([i] * 32), i, 1, 1, False, None) for i in range(100)))  # noqa: FBT003
+
+
+def test_an_engine_lives_once(running: Engine) -> None:
+    assert running.running
+    assert running.udp_port > 0
+    assert running.http_port > 0
+    assert running.udp_buffer > 0
+    with pytest.raises(RuntimeError):
+        running.start()
+    for taken in ({"udp_port": running.udp_port}, {"http_port": running.http_port}):
+        with pytest.raises(OSError, match=f"{next(iter(taken)).removesuffix('_port')} 127.0.0.1:") as caught:
+            Engine(node="second", **taken).start()  # type: ignore[arg-type]
+        assert caught.value.errno == 98
+    running.stop()
+    running.stop()
+    assert not running.running
+
+
+def test_a_miss_is_resumed(running: Engine) -> None:
+    running.set_park_misses(True, wait_ms=5_000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", running.udp_port))
+        client.settimeout(5)
+        client.send(b'{"api_key":"tb_test","asset":"ETH"}')
+        assert select.select([running.fileno()], [], [], 5)[0]
+        os.read(running.fileno(), 8)
+        miss = running.take_miss()
+        assert miss is not None
+        assert running.take_miss() is None
+        assert miss.datagram == b'{"api_key":"tb_test","asset":"ETH"}'
+        received = miss.deadline_ns - 5_000_000_000
+        running.publish(2, b"3000", WALL, received, tier=3)
+        running.resume(miss)
+        assert json.loads(client.recv(2048))["tier"] == 3
+
+
+def test_a_cold_request_is_handed_over(running: Engine) -> None:
+    with socket.create_connection(("127.0.0.1", running.http_port), timeout=5) as client:
+        client.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert select.select([running.fileno()], [], [], 5)[0]
+        taken = running.take_connection()
+        assert taken is not None
+        with socket.socket(fileno=taken[0]) as server:
+            assert taken[1].startswith(b"GET /docs")
+            server.sendall(b"bye")
+            assert client.recv(3) == b"bye"
+    assert running.take_connection() is None
