@@ -1,0 +1,1 @@
+"""The running workers as Python sees them, and their slow, readable twin."""
