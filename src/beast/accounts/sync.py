@@ -1,0 +1,211 @@
+"""Keeps the workers' key table equal to the database.
+
+Changes come by NOTIFY, one key at a time, and reach the workers within a second. A full read at the start, every
+half minute and after a lost connection makes good what was missed, and takes in what other nodes have charged
+against the caps.
+"""
+
+import asyncio
+import heapq
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from beast._fast import key_record
+from beast.accounts.months import month_of
+from beast.accounts.store import AccountStore
+from beast.base.clock import Clock
+from beast.storage.database import Database, DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+CHANNEL = "beast_keys"
+CHUNK = 1000
+"""Keys read at once: about 1 ms of the event loop."""
+EXPIRY_AHEAD_S = 3600
+POLL_S = 1.0
+"""How long a change of the wall clock may stay unnoticed."""
+
+# As the database's function pack_api_key() packs a key: digest, id, per_second, burst, allowance (-1: no cap),
+# expires_ns (0: never), enabled, partner; network byte order, no padding.
+_PACKED = struct.Struct(">32sqiiqq??")
+_DIGEST = 32
+
+_log = structlog.get_logger("beast.accounts")
+
+
+class KeyTable(Protocol):
+    """What is needed of beast._fast.Engine."""
+
+    def put_keys(self, records: bytes) -> int:
+        """Adds or changes packed keys."""
+
+    def drop_key(self, digest: bytes) -> bool:
+        """Removes a key; False when it wasn't there."""
+
+
+class KeySync:
+    """Feeds the key table; `run()` is its one long task.
+
+    Args:
+        table: The engine.
+        database: An open database.
+        clock: Its wall clock decides what has expired and which month it is.
+        reread_s: Seconds between two full reads; may be set at any time.
+    """
+
+    def __init__(self, table: KeyTable, database: Database, clock: Clock, *, reread_s: float = 30.0) -> None:
+        self.reread_s = reread_s
+        self._table = table
+        self._database = database
+        self._store = AccountStore(database)
+        self._clock = clock
+        self._loaded = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._reread_asked = True
+        self._read_ns = 0
+        self._read_at: datetime | None = None
+        self._month = month_of(clock.wall_ns())
+        self._expiring: list[tuple[int, bytes]] = []
+        self._full = False
+        self._single = asyncio.Lock()
+        self._touched: set[bytes] | None = None
+
+    async def loaded(self) -> None:
+        """Waits until all keys have been read once."""
+        await self._loaded.wait()
+
+    async def run(self) -> None:
+        """Runs until cancelled. While the database is away the workers keep the keys they have."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name="keys: listen")
+            tasks.create_task(self._keep_time(), name="keys: read")
+
+    async def tick(self) -> float:
+        """Does what is due now; returns the seconds until something else may be.
+
+        Raises:
+            DatabaseUnavailableError: It is still due.
+        """
+        now_ns = self._clock.wall_ns()
+        while self._expiring and self._expiring[0][0] <= now_ns:
+            entry = heapq.heappop(self._expiring)
+            try:
+                # The row decides, not the entry: it may have been prolonged since.
+                await self.refresh(entry[1])
+            except BaseException:
+                heapq.heappush(self._expiring, entry)
+                raise
+        if self._reread_due():
+            await self.reread()
+        due_s = self.reread_s - (self._clock.monotonic_ns() - self._read_ns) / 1e9
+        if self._expiring:
+            due_s = min(due_s, (self._expiring[0][0] - self._clock.wall_ns()) / 1e9)
+        return max(0.0, due_s)
+
+    async def refresh(self, digest: bytes) -> None:
+        """Reads one key again."""
+        async with self._single:
+            chunk = await self._store.key_by_hash(key_hash=digest, month=self._month)
+            if self._touched is not None:
+                self._touched.add(digest)
+            if chunk.rows:
+                self._apply(_PACKED.iter_unpack(chunk.records))
+            else:
+                self._table.drop_key(digest)
+
+    async def reread(self) -> None:
+        """Reads all keys again. Single keys may change meanwhile: what was read of them before is not applied."""
+        self._reread_asked = False
+        self._month = month_of(self._clock.wall_ns())
+        self._full = False
+        self._touched = touched = set[bytes]()
+        self._expiring = []
+        after = total = 0
+        try:
+            deleted = await self._store.deleted_keys(since=self._read_at)
+            for start in range(0, len(deleted.records), _DIGEST):
+                self._table.drop_key(deleted.records[start : start + _DIGEST])
+            while True:
+                chunk = await self._store.key_chunk(after=after, limit=CHUNK, month=self._month)
+                self._apply(key for key in _PACKED.iter_unpack(chunk.records) if key[0] not in touched)
+                after, total = chunk.last_id, total + chunk.rows
+                if chunk.rows < CHUNK:
+                    break
+        except BaseException:
+            self._reread_asked = True
+            raise
+        finally:
+            self._touched = None
+        self._read_at = deleted.at
+        self._read_ns = self._clock.monotonic_ns()
+        if self._full:
+            _log.error("there are more API keys than memory has room for; raise max_keys", keys=total)
+        if not self._loaded.is_set():
+            _log.info("API keys loaded", keys=total)
+            self._loaded.set()
+
+    def _apply(self, keys: Iterable[tuple[bytes, int, int, int, int, int, bool, bool]]) -> None:
+        now_ns = self._clock.wall_ns()
+        # Later expiries are seen by a later full read.
+        horizon_ns = now_ns + round((EXPIRY_AHEAD_S + 2 * self.reread_s) * 1e9)
+        records = []
+        for digest, key_id, per_second, burst, allowance, expires_ns, enabled, partner in keys:
+            if not enabled or 0 < expires_ns <= now_ns:
+                self._table.drop_key(digest)
+                continue
+            cap = None if partner or allowance < 0 else allowance
+            records.append(key_record(digest, key_id, per_second, burst, partner, cap))
+            if 0 < expires_ns < horizon_ns:
+                heapq.heappush(self._expiring, (expires_ns, digest))
+        try:
+            self._table.put_keys(b"".join(records))
+        except OverflowError:
+            self._full = True
+
+    def _reread_due(self) -> bool:
+        return (
+            self._reread_asked
+            or self._clock.monotonic_ns() - self._read_ns >= self.reread_s * 1e9
+            or month_of(self._clock.wall_ns()) != self._month
+        )
+
+    async def _keep_time(self) -> None:
+        # Listening comes first: what changes during the first read is then told apart.
+        await self._wake.wait()
+        while True:
+            self._wake.clear()
+            try:
+                wait_s = await self.tick()
+            except DatabaseUnavailableError as error:
+                _log.warning("API keys could not be read", error=str(error))
+                wait_s = POLL_S
+            try:
+                await asyncio.wait_for(self._wake.wait(), min(wait_s, POLL_S))
+            except TimeoutError:
+                continue
+
+    async def _listen(self) -> None:
+        async for notice in self._database.listen(CHANNEL):
+            digest = _digest(notice.payload) if notice else None
+            if digest is not None:
+                try:
+                    await self.refresh(digest)
+                except DatabaseUnavailableError as error:
+                    _log.warning("an API key could not be read", error=str(error))
+                else:
+                    continue
+            self._reread_asked = True
+            self._wake.set()
+
+
+def _digest(payload: str) -> bytes | None:
+    """The key that a notification names; None when it means all (or says something that only people send)."""
+    try:
+        digest = bytes.fromhex(payload)
+    except ValueError:
+        return None
+    return digest if len(digest) == _DIGEST else None

@@ -1,0 +1,62 @@
+"""Background tasks that have a name and can't fail unseen."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+
+class Tasks:
+    """The long-running tasks of one component.
+
+    The first task that fails is logged and remembered: `failed()` raises its exception, so whoever waits there
+    can stop the process in order. The other tasks go on.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failure: asyncio.Future[None] | None = None
+        self._log = structlog.get_logger("beast.tasks")
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Starts `work` on the running loop; its failure is reported under `name`."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    async def failed(self) -> None:
+        """Waits until a task fails (if one hasn't already) and raises its exception."""
+        await asyncio.shield(self._failure_future())
+
+    async def cancel(self) -> None:
+        """Cancels what still runs and waits until all of it has left. Tasks spawned meanwhile are cancelled too."""
+        while self._tasks:
+            running = list(self._tasks)
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
+            self._tasks.difference_update(running)
+
+    def _failure_future(self) -> asyncio.Future[None]:
+        if self._failure is None:
+            self._failure = asyncio.get_running_loop().create_future()
+            # Whoever never waits for failures has still seen the log line.
+            self._failure.add_done_callback(lambda future: future.cancelled() or future.exception())
+        return self._failure
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            return
+        self._log.error("task failed", task=task.get_name(), error=repr(error), exc_info=error)
+        failure = self._failure_future()
+        if not failure.done():
+            failure.set_exception(error)

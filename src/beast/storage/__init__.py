@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, named statements, migrations, and the embedded server of a bare machine."""

@@ -1,0 +1,253 @@
+-- depends: 0002.feeds
+
+-- Six exchanges. A document names the columns that differ from their defaults.
+
+CREATE TEMPORARY TABLE feed_defaults (LIKE exchange_feeds INCLUDING DEFAULTS) ON COMMIT DROP;
+
+ALTER TABLE feed_defaults
+    ALTER COLUMN name DROP NOT NULL,
+    ALTER COLUMN ws_url DROP NOT NULL,
+    ALTER COLUMN trade_filter DROP NOT NULL,
+    ALTER COLUMN price_path DROP NOT NULL,
+    ALTER COLUMN symbol_path DROP NOT NULL;
+
+INSERT INTO feed_defaults DEFAULT VALUES;
+
+INSERT INTO exchange_feeds
+SELECT (jsonb_populate_record(feed_defaults, document)).*
+FROM feed_defaults, (VALUES
+($json${
+  "name": "coinbase", "display_name": "Coinbase", "priority": 10,
+  "ws_url": "wss://advanced-trade-ws.coinbase.com",
+  "subscribe_template": "[{\"type\":\"subscribe\",\"product_ids\":\"{SYMBOLS}\",\"channel\":\"market_trades\"},{\"type\":\"subscribe\",\"channel\":\"heartbeats\"}]",
+  "subscribe_interval_ms": 150,
+  "trade_filter": [{"path": "channel", "value": "market_trades"}],
+  "price_path": "events.[first].trades.[first].price",
+  "symbol_path": "events.[first].trades.[first].product_id",
+  "timestamp_path": "events.[first].trades.[first].time",
+  "fallback_timestamp_path": "timestamp",
+  "other_shapes": [{
+    "filter": [{"path": "channel", "op": "prefix", "value": "ticker"}],
+    "price_path": "events.[first].tickers.[first].price",
+    "symbol_path": "events.[first].tickers.[first].product_id",
+    "timestamp_path": "timestamp"}],
+  "ack_filter": [{"path": "channel", "value": "subscriptions"}],
+  "ack_symbol_path": "events.0.subscriptions.market_trades",
+  "error_filter": [{"path": "type", "value": "error"}],
+  "error_message_path": "message",
+  "error_scope": "message",
+  "heartbeat_filter": [{"path": "channel", "value": "heartbeats"}],
+  "patience_ms": 5000
+}$json$::jsonb),
+($json${
+  "name": "kraken", "display_name": "Kraken", "priority": 20,
+  "ws_url": "wss://ws.kraken.com/v2",
+  "connect_interval_ms": 4000,
+  "subscribe_template": "{\"method\":\"subscribe\",\"params\":{\"channel\":\"trade\",\"symbol\":\"{SYMBOLS}\",\"snapshot\":false},\"req_id\":\"{ID}\"}",
+  "trade_filter": [{"path": "channel", "value": "trade"}],
+  "price_path": "data.[last].price",
+  "symbol_path": "data.[last].symbol",
+  "timestamp_path": "data.[last].timestamp",
+  "other_shapes": [{
+    "filter": [{"path": "channel", "value": "ticker"}],
+    "price_path": "data.[last].last",
+    "symbol_path": "data.[last].symbol",
+    "timestamp_path": "data.[last].timestamp"}],
+  "ack_filter": [{"path": "method", "value": "subscribe"}, {"path": "success", "value": true}],
+  "ack_symbol_path": "result.symbol",
+  "error_filter": [{"path": "error", "op": "present"}],
+  "error_symbol_path": "symbol",
+  "error_message_path": "error",
+  "reply_id_path": "req_id",
+  "heartbeat_filter": [{"path": "channel", "value": "heartbeat"}],
+  "ping_interval_ms": 30000,
+  "ping_template": "{\"method\":\"ping\",\"req_id\":\"{ID}\"}",
+  "pong_filter": [{"path": "method", "value": "pong"}],
+  "patience_ms": 5000
+}$json$::jsonb),
+($json${
+  "name": "gemini", "display_name": "Gemini", "priority": 30,
+  "ws_url": "wss://ws.gemini.com",
+  "subscribe_template": "{\"id\":\"{ID}\",\"method\":\"subscribe\",\"params\":\"{SYMBOLS}\"}",
+  "symbol_template": "{SYMBOL}@trade",
+  "trade_filter": [{"path": "p", "op": "present"}, {"path": "t", "op": "present"}, {"path": "e", "op": "absent"}],
+  "price_path": "p",
+  "symbol_path": "s",
+  "timestamp_path": "E",
+  "timestamp_format": "unix_ns",
+  "other_shapes": [{
+    "filter": [{"path": "type", "value": "trade"}],
+    "price_path": "price",
+    "symbol_path": "symbol",
+    "timestamp_path": "timestamp",
+    "timestamp_format": "unix_ms"}],
+  "ack_filter": [{"path": "status", "value": 200}],
+  "error_filter": [{"path": "error", "op": "present"}],
+  "error_message_path": "error.msg",
+  "error_scope": "message",
+  "reply_id_path": "id",
+  "ping_interval_ms": 15000,
+  "ping_template": "{\"id\":\"ping\",\"method\":\"ping\"}",
+  "pong_filter": [{"path": "id", "value": "ping"}],
+  "patience_ms": 30000
+}$json$::jsonb),
+($json${
+  "name": "cryptocom", "display_name": "Crypto.com", "priority": 40,
+  "ws_url": "wss://stream.crypto.com/exchange/v1/market",
+  "subscribe_template": "{\"id\":\"{ID}\",\"method\":\"subscribe\",\"params\":{\"channels\":\"{SYMBOLS}\"},\"nonce\":\"{NOW_MS}\"}",
+  "symbol_template": "trade.{SYMBOL}",
+  "symbols_per_connection": 400,
+  "subscribe_chunk": 100,
+  "subscribe_delay_ms": 1000,
+  "subscribe_interval_ms": 100,
+  "trade_filter": [{"path": "method", "value": "subscribe"}, {"path": "result.channel", "value": "trade"}],
+  "price_path": "result.data.[first].p",
+  "symbol_path": "result.data.[first].i",
+  "timestamp_path": "result.data.[first].t",
+  "timestamp_format": "unix_ms",
+  "other_shapes": [{
+    "filter": [{"path": "method", "value": "subscribe"}, {"path": "result.channel", "value": "ticker"}],
+    "price_path": "result.data.[first].a",
+    "symbol_path": "result.data.[first].i",
+    "timestamp_path": "result.data.[first].t",
+    "timestamp_format": "unix_ms"}],
+  "ack_filter": [
+    {"path": "method", "value": "subscribe"},
+    {"path": "result", "op": "absent"},
+    {"path": "message", "op": "absent"}],
+  "ack_symbol_path": "channel",
+  "error_filter": [{"path": "message", "op": "present"}, {"path": "result", "op": "absent"}],
+  "error_symbol_path": "channel",
+  "error_message_path": "message",
+  "reply_id_path": "id",
+  "heartbeat_filter": [{"path": "method", "value": "public/heartbeat"}],
+  "heartbeat_reply_template": "{\"id\":\"{FRAME:id}\",\"method\":\"public/respond-heartbeat\"}",
+  "patience_ms": 20000
+}$json$::jsonb),
+($json${
+  "name": "okx", "display_name": "OKX", "priority": 50,
+  "ws_url": "wss://ws.okx.com:8443/ws/v5/public",
+  "subscribe_template": "{\"op\":\"subscribe\",\"args\":[{\"channel\":\"trades\",\"instId\":\"{SYMBOL}\"}]}",
+  "subscribe_chunk": 100,
+  "subscribe_interval_ms": 100,
+  "trade_filter": [{"path": "arg.channel", "value": "trades"}, {"path": "data", "op": "present"}],
+  "price_path": "data.[last].px",
+  "symbol_path": "data.[last].instId",
+  "timestamp_path": "data.[last].ts",
+  "timestamp_format": "unix_ms",
+  "other_shapes": [{
+    "filter": [{"path": "arg.channel", "value": "tickers"}, {"path": "data", "op": "present"}],
+    "price_path": "data.[last].last",
+    "symbol_path": "data.[last].instId",
+    "timestamp_path": "data.[last].ts",
+    "timestamp_format": "unix_ms"}],
+  "ack_filter": [{"path": "event", "value": "subscribe"}],
+  "ack_symbol_path": "arg.instId",
+  "error_filter": [{"path": "event", "value": "error"}],
+  "error_message_path": "msg",
+  "notice_filter": [{"path": "event", "value": "notice"}],
+  "ping_interval_ms": 15000,
+  "ping_template": "ping",
+  "pong_filter": [{"path": "", "value": "pong"}],
+  "patience_ms": 30000
+}$json$::jsonb),
+($json${
+  "name": "gateio", "display_name": "Gate.io", "priority": 60,
+  "ws_url": "wss://api.gateio.ws/ws/v4/",
+  "subscribe_template": "{\"id\":\"{ID}\",\"time\":\"{NOW_S}\",\"channel\":\"spot.trades\",\"event\":\"subscribe\",\"payload\":\"{SYMBOLS}\"}",
+  "trade_filter": [{"path": "channel", "value": "spot.trades"}, {"path": "event", "value": "update"}],
+  "price_path": "result.price",
+  "symbol_path": "result.currency_pair",
+  "timestamp_path": "result.create_time_ms",
+  "timestamp_format": "unix_ms",
+  "fallback_timestamp_path": "time_ms",
+  "fallback_timestamp_format": "unix_ms",
+  "other_shapes": [{
+    "filter": [{"path": "channel", "value": "spot.tickers"}, {"path": "event", "value": "update"}],
+    "price_path": "result.last",
+    "symbol_path": "result.currency_pair",
+    "timestamp_path": "time_ms",
+    "timestamp_format": "unix_ms",
+    "fallback_timestamp_path": "time",
+    "fallback_timestamp_format": "unix_s"}],
+  "ack_filter": [{"path": "event", "value": "subscribe"}, {"path": "result.status", "value": "success"}],
+  "ack_symbol_path": "payload",
+  "error_filter": [{"path": "error", "op": "present"}],
+  "error_message_path": "error.message",
+  "error_scope": "message",
+  "reply_id_path": "id",
+  "ping_interval_ms": 10000,
+  "ping_template": "{\"time\":\"{NOW_S}\",\"channel\":\"spot.ping\"}",
+  "pong_filter": [{"path": "channel", "value": "spot.pong"}],
+  "patience_ms": 25000
+}$json$::jsonb)) AS seed (document);
+
+INSERT INTO asset_categories (name, title, position)
+VALUES
+    ('major', 'Major', 10),
+    ('layer-1', 'Layer 1', 20),
+    ('layer-2', 'Layer 2', 30),
+    ('defi', 'DeFi', 40),
+    ('payments', 'Payments', 50),
+    ('meme', 'Meme', 60),
+    ('infrastructure', 'Infrastructure', 70),
+    ('gaming', 'Gaming and metaverse', 80),
+    ('exchange', 'Exchange tokens', 90);
+
+-- Who lists what: C Coinbase, K Kraken, G Gemini, Y Crypto.com, O OKX, T Gate.io.
+INSERT INTO exchange_asset_map (exchange, asset, symbol, currency, category)
+SELECT market.exchange,
+       listed.asset,
+       replace(market.pattern, '*', CASE WHEN market.lower THEN lower(listed.asset) ELSE listed.asset END),
+       market.currency,
+       listed.category
+FROM (VALUES
+    ('BTC', 'major', 'CKGYOT'),
+    ('ETH', 'major', 'CKGYOT'),
+    ('XRP', 'payments', 'CKGYOT'),
+    ('BNB', 'exchange', 'CKT'),
+    ('SOL', 'layer-1', 'CKGYOT'),
+    ('DOGE', 'meme', 'CKGYOT'),
+    ('TRX', 'layer-1', 'KYOT'),
+    ('ADA', 'layer-1', 'CKYOT'),
+    ('LINK', 'infrastructure', 'CKGYOT'),
+    ('XLM', 'payments', 'CKYOT'),
+    ('BCH', 'payments', 'CKGYOT'),
+    ('HBAR', 'layer-1', 'CKYOT'),
+    ('AVAX', 'layer-1', 'CKGYOT'),
+    ('SUI', 'layer-1', 'CKYOT'),
+    ('LTC', 'payments', 'CKGYOT'),
+    ('SHIB', 'meme', 'CKGYOT'),
+    ('TON', 'layer-1', 'KYOT'),
+    ('DOT', 'layer-1', 'CKGYOT'),
+    ('UNI', 'defi', 'CKGYOT'),
+    ('AAVE', 'defi', 'CKGYOT'),
+    ('PEPE', 'meme', 'CKGYOT'),
+    ('NEAR', 'layer-1', 'CKYOT'),
+    ('ICP', 'layer-1', 'CKYOT'),
+    ('ETC', 'layer-1', 'CKYOT'),
+    ('APT', 'layer-1', 'CKYOT'),
+    ('ARB', 'layer-2', 'CKYOT'),
+    ('ATOM', 'layer-1', 'CKGYOT'),
+    ('FIL', 'infrastructure', 'CKGYOT'),
+    ('ALGO', 'layer-1', 'CKYOT'),
+    ('OP', 'layer-2', 'CKYOT'),
+    ('INJ', 'defi', 'CKGYOT'),
+    ('CRO', 'exchange', 'CYT'),
+    ('GRT', 'infrastructure', 'G'),
+    ('LDO', 'defi', 'G'),
+    ('CRV', 'defi', 'G'),
+    ('SAND', 'gaming', 'G'),
+    ('MANA', 'gaming', 'G'),
+    ('XTZ', 'layer-1', 'G'),
+    ('ZEC', 'payments', 'G')
+) AS listed (asset, category, exchanges)
+JOIN (VALUES
+    ('C', 'coinbase', '*-USD', false, 'USD'),
+    ('K', 'kraken', '*/USD', false, 'USD'),
+    ('G', 'gemini', '*usd', true, 'USD'),
+    ('Y', 'cryptocom', '*_USD', false, 'USD'),
+    ('O', 'okx', '*-USDT', false, 'USDT'),
+    ('T', 'gateio', '*_USDT', false, 'USDT')
+) AS market (letter, exchange, pattern, lower, currency)
+    ON strpos(listed.exchanges, market.letter) > 0;

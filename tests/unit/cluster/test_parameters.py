@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from beast.base.errors import BeastError, UsageError
+from beast.cluster.modes import read_profile, shipped_profiles
+from beast.cluster.parameters import changes, checked_value, effective
+from beast.cluster.store import Row
+from beast.cluster.types import PARAMETERS, Change, Parameters
+
+ROOT = Path(__file__).parents[3]
+NAMES = [
+    "demo",
+    "debug",
+    "fresh-price",
+    "stress",
+    "tcp-direct",
+    "tcp-alb",
+    "udp-direct",
+    "udp-nlb",
+    "lrs-direct",
+    "lrs-alb",
+    "lrs-udp-direct",
+    "lrs-udp-nlb",
+    "combined-direct",
+    "combined-alb",
+    "combined-udp-direct",
+    "combined-udp-nlb",
+]
+
+
+def test_there_are_sixteen_profiles() -> None:
+    assert sorted(shipped_profiles()) == sorted(NAMES)
+    assert sorted(path.stem for path in (ROOT / "profiles").glob("*.toml")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_keeps_the_rules(name: str) -> None:
+    profile = shipped_profiles()[name]
+    live = name in {"demo", "debug", "fresh-price"}
+    assert profile.cache_ttl_ms == (13_000 if live else 300_000)
+    assert (profile.usage_flush_ms, profile.usage_buffer) == ((100, 50_000) if live else (50, 100_000))
+    assert profile.db_max_idle == profile.db_max_open
+    assert profile.cache_pool_size % 3 == 0
+    if name.startswith(("lrs", "combined")):
+        assert profile.db_max_open == 180
+    if name.startswith("lrs"):
+        assert profile.cache_read_ms == 1_000
+    if name.endswith(("alb", "nlb")) or name in {"demo", "fresh-price"}:
+        assert profile.governor
+    if name.endswith("direct"):
+        assert not profile.governor
+    assert (profile.log_level == "debug") == (name == "debug")
+
+
+def test_a_profile_must_be_complete_and_good() -> None:
+    text = (ROOT / "profiles" / "demo.toml").read_text()
+    with pytest.raises(BeastError, match=r"x\.toml: misses log_level"):
+        read_profile("x.toml", text.replace('log_level = "info"', ""))
+    with pytest.raises(BeastError, match="db_max_idle must equal db_max_open"):
+        read_profile("x.toml", text.replace("db_max_idle = 12", "db_max_idle = 13"))
+    with pytest.raises(BeastError, match="unknown parameter turbo"):
+        read_profile("x.toml", text + "turbo = true\n")
+    with pytest.raises(BeastError, match="a multiple of 3"):
+        read_profile("x.toml", text.replace("cache_pool_size = 30", "cache_pool_size = 31"))
+
+
+def test_bad_rows_are_left_out_and_the_rest_holds() -> None:
+    rows = [
+        Row("cache_ttl_ms", 5_000),
+        Row("key_reread_s", "soon"),
+        Row("of_a_newer_node", 1),
+        Row("governor", value=False),
+    ]
+    assert effective(rows) == Parameters(cache_ttl_ms=5_000, governor=False)
+    assert effective([Row("db_max_open", 5)]) == Parameters()
+
+
+@pytest.mark.parametrize(("name", "value"), [("cache_ttl_ms", 99), ("cache_ttl_ms", True), ("governor", 1), ("x", 1)])
+def test_values_are_checked(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=name):
+        checked_value(name, value)
+
+
+def test_changes_tell_old_and_new() -> None:
+    old = Parameters()
+    assert changes(old, msgspec.structs.replace(old, governor=False)) == [Change("governor", old=True, new=False)]
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=lambda parameter: parameter.name)
+def test_every_parameter_is_documented_as_it_is(parameter: object) -> None:
+    name = parameter.name  # type: ignore[attr-defined]
+    value = getattr(Parameters(), name)
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    row = f"| `{name}` | `{shown}` | {parameter.allowed} | {parameter.description} |"  # type: ignore[attr-defined]
+    assert row in (ROOT / "docs" / "configuration.md").read_text().splitlines()
