@@ -1,0 +1,92 @@
+"""The only place in feeds that talks to the database: the tables exchange_feeds and exchange_asset_map."""
+
+from typing import Any
+
+import msgspec
+
+from beast.base.errors import BeastError
+from beast.feeds.rows import Exchange, RowsError, validate
+from beast.feeds.types import Feed, Mapping
+from beast.storage.database import Connection, Database
+from beast.storage.queries import Queries
+
+CHANNEL = "beast_feeds"
+"""Notified, with the exchange's name as payload, when one of its rows changes."""
+
+_QUERIES = Queries("beast.feeds")
+
+
+class _FeedRow(msgspec.Struct):
+    feed: Any
+
+
+class FeedStore:
+    """Statements of `queries.sql` as methods. Every method may raise DatabaseUnavailableError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_feeds(self) -> list[Feed]:
+        """All exchanges, in order of priority."""
+        rows = await self._database.fetch(_QUERIES["feeds"], {"name": None}, row=_FeedRow)
+        return [msgspec.convert(row.feed, Feed) for row in rows]
+
+    async def list_mappings(self) -> list[Mapping]:
+        """The assets of all exchanges."""
+        return await self._database.fetch(_QUERIES["mappings"], {"exchange": None}, row=Mapping)
+
+    async def exchange(self, name: str) -> Exchange:
+        """All rows of one exchange. Raises BeastError when there is none of this name."""
+        row = await self._database.fetch_one(_QUERIES["feeds"], {"name": name}, row=_FeedRow)
+        if row is None:
+            raise _unknown(name)
+        assets = await self._database.fetch(_QUERIES["mappings"], {"exchange": name}, row=Mapping)
+        return Exchange(msgspec.convert(row.feed, Feed), tuple(assets))
+
+    async def save(self, exchange: Exchange, *, replace: bool = False) -> Exchange:
+        """Inserts or updates all rows of an exchange in one transaction; returns what the table then holds.
+
+        Args:
+            exchange: Valid rows.
+            replace: Also delete the assets that `exchange` doesn't name; else they stay as they are.
+
+        Raises:
+            RowsError: The rows don't go together with those that stay; nothing has changed.
+        """
+        name = exchange.feed.name
+        assets = msgspec.json.encode([_full(mapping) for mapping in exchange.assets]).decode()
+        async with self._database.transaction() as connection:
+            # The feed first: its row is the lock under which an exchange's assets change.
+            await connection.execute(
+                _QUERIES["save_feed"], {"feed": msgspec.json.encode(_full(exchange.feed)).decode()}
+            )
+            if replace:
+                kept = [mapping.asset for mapping in exchange.assets]
+                await connection.execute(_QUERIES["delete_other_mappings"], {"exchange": name, "kept": kept})
+            await connection.execute(_QUERIES["save_categories"], {"assets": assets})
+            for query in ("update_mappings", "insert_mappings"):
+                await connection.execute(_QUERIES[query], {"exchange": name, "assets": assets})
+            merged = Exchange(exchange.feed, await _mappings(connection, name))
+            if faults := validate(merged):
+                raise RowsError(faults, where=f"{name}, together with the assets that are there already")
+        return merged
+
+    async def enable(self, name: str, *, enabled: bool) -> None:
+        """Switches an exchange on or off. Raises BeastError when there is none of this name."""
+        if not await self._database.execute(_QUERIES["enable_feed"], {"name": name, "enabled": enabled}):
+            raise _unknown(name)
+
+
+def _full(row: Feed | Mapping) -> dict[str, Any]:
+    """A row with its defaults written out: an import leaves no column as it was."""
+    return {name: msgspec.to_builtins(value) for name, value in msgspec.structs.asdict(row).items()}
+
+
+async def _mappings(connection: Connection, exchange: str) -> tuple[Mapping, ...]:
+    cursor = await connection.execute(_QUERIES["mappings"], {"exchange": exchange})
+    rows = await cursor.fetchall()
+    return tuple(Mapping(**dict(zip(Mapping.__struct_fields__, row, strict=True))) for row in rows)
+
+
+def _unknown(name: str) -> BeastError:
+    return BeastError(f"there is no exchange {name!r}", todo="beast feeds list shows those there are")
