@@ -1,0 +1,54 @@
+"""What can be asked for, as plain values."""
+
+import msgspec
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """One asset at one exchange, as it was configured."""
+
+    exchange: str
+    asset: str
+    """Upper-case, 1 to 20 of [A-Z0-9._-]."""
+    currency: str
+    """The quote, upper-case: USD, USDT, ..."""
+    priority: int = 100
+    """Lower is asked first when a request names no exchange."""
+    connection: int = 0
+    """Which of the exchange's connections brings it."""
+    category: str = ""
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """A market and its places in the price table."""
+
+    id: int
+    """Stays with (exchange, asset) as long as the process runs."""
+    link: int
+    """Number of the connection whose life its freshness depends on."""
+    market: Market
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `GET /exchanges`."""
+
+    name: str
+    display_name: str
+    priority: int
+    assets: int
+    """How many assets it prices."""
+
+
+class AssetMarket(msgspec.Struct, frozen=True):
+    """Where an asset is priced."""
+
+    exchange: str
+    currency: str
+
+
+class Asset(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `GET /assets`."""
+
+    asset: str
+    category: str
+    markets: tuple[AssetMarket, ...]
+    """In the order in which they are asked."""

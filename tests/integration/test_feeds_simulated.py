@@ -1,0 +1,117 @@
+"""The seeded rows against the simulator: every dialect, from the subscription to the price, and back from trouble."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import msgspec
+import pytest
+
+from beast._fast import Engine
+from beast.feeds.manager import FeedManager
+from beast.feeds.rows import Exchange
+from beast.feeds.simulator.server import Simulator
+from beast.feeds.store import FeedStore
+from beast.feeds.types import Mapping
+from beast.prices.catalogue import Catalogue
+from beast.storage.database import Database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    made = Simulator(rate=20)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+class House:
+    def __init__(self, simulator: Simulator) -> None:
+        self.engine = Engine(node="test", max_instruments=4096)
+        self.catalogue = Catalogue(self.engine, max_instruments=4096)
+        self.manager = FeedManager(self.engine, self.catalogue, urls=simulator.url, rng=Random(1))
+
+    def epochs(self) -> dict[str, set[int]]:
+        """For every exchange, the epochs of the prices it has."""
+        found: dict[str, set[int]] = {}
+        for exchange in self.catalogue.exchanges():
+            held = [self.engine.peek(each.id) for each in self.catalogue.of_exchange(exchange.name)]
+            found[exchange.name] = {price["epoch"] for price in held if price}  # type: ignore[misc]
+        return found
+
+
+@pytest.fixture
+async def house(simulator: Simulator) -> AsyncIterator[House]:
+    made = House(simulator)
+    yield made
+    await made.manager.stop()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110  # the engine tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def seeded(database: Database) -> list[Exchange]:
+    """The rows as a fresh database holds them, without the waits that spare real exchanges."""
+    store = FeedStore(database)
+    mappings = await store.list_mappings()
+    return [
+        Exchange(
+            msgspec.structs.replace(
+                feed, connect_interval_ms=0, subscribe_interval_ms=min(feed.subscribe_interval_ms, 10)
+            ),
+            tuple(mapping for mapping in mappings if mapping.exchange == feed.name),
+        )
+        for feed in await store.list_feeds()
+    ]
+
+
+async def test_every_exchange_prices_its_assets(database: Database, house: House) -> None:
+    await house.manager.apply(await seeded(database))
+    await until(house.manager.ready)
+    await until(lambda: all(status.acked == status.wanted for status in house.manager.status()))
+    for status in house.manager.status():
+        assert status.connected, status
+        assert (status.refused, status.last_error, status.reconnects) == ((), "", 0), status
+        assert status.wanted > 0, status
+    assert all(house.epochs().values())
+    counters = house.engine.counters()
+    assert counters["ws_trades"] > 100
+    for trouble in ("frames_malformed", "trades_unmapped", "trades_bad_price"):
+        assert counters[trouble] == 0, trouble
+
+
+async def test_symbols_that_no_exchange_knows_are_found_and_dropped(database: Database, house: House) -> None:
+    rows = [
+        Exchange(
+            exchange.feed,
+            (
+                *exchange.assets[:10],
+                Mapping(exchange=exchange.feed.name, asset="NOPE", symbol="NOPE-NOPE", currency="USD"),
+            ),
+        )
+        for exchange in await seeded(database)
+    ]
+    await house.manager.apply(rows)
+    await until(lambda: all(status.acked == status.wanted - 1 for status in house.manager.status()))
+    assert {status.refused for status in house.manager.status()} == {("NOPE-NOPE",)}
+    await until(lambda: all(house.epochs().values()))
+
+
+async def test_every_exchange_comes_back(database: Database, house: House, simulator: Simulator) -> None:
+    await house.manager.apply(await seeded(database))
+    await until(lambda: all(status.acked == status.wanted for status in house.manager.status()))
+    simulator.fault("*", "disconnect", 0, code=1001)
+    await until(lambda: all(2 in epochs for epochs in house.epochs().values()))
+    assert {status.reconnects for status in house.manager.status()} == {1}
