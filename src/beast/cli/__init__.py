@@ -1,0 +1,27 @@
+"""The command line. A command's module is imported only when that command is used."""
+
+from importlib.metadata import version
+
+from cyclopts import App
+
+app = App(
+    name="beast",
+    help="A self-hosted crypto price server: every exchange's latest trade, by UDP and HTTP.",
+    version=lambda: version("trinity-beast"),
+    help_epilogue="beast COMMAND --help shows examples. Start with: beast serve --demo",
+    help_format="plaintext",
+    result_action="return_value",
+)
+
+for _name, _help in (
+    ("serve", "Run the server."),
+    ("price", "Ask a running server for prices."),
+    ("status", "Show what the server on this home is doing."),
+    ("sim", "Run the exchange simulator alone."),
+    ("feeds", "List, show, check, import and export the exchanges."),
+    ("keys", "Create, list and revoke API keys."),
+    ("profile", "Show and apply the named sets of application parameters."),
+    ("db", "Migrate the database, or get into it."),
+    ("config", "Show the effective settings and where each came from."),
+):
+    app.command(f"beast.cli.{_name}:app", name=_name, help=_help)

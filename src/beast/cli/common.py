@@ -1,0 +1,105 @@
+"""How client commands find the running server and ask it."""
+
+import http.client
+import json
+import os
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from beast.base.config_sources import load_config
+from beast.base.errors import BeastError, UsageError
+from beast.engine.presence import find_presence
+
+DEFAULT_HTTP_PORT = 8080
+DEFAULT_UDP_PORT = 2679
+TIMEOUT_S = 5.0
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to ask, and with which keys."""
+
+    host: str
+    http_port: int
+    udp_port: int
+    api_key: str = ""
+    admin_key: str = ""
+
+    @property
+    def http_address(self) -> str:
+        """For messages."""
+        return f"http://{self.host}:{self.http_port}"
+
+
+def find_target(server: str | None, key: str | None) -> Target:
+    """The server and key: from the command line, else BEAST_SERVER and BEAST_API_KEY, else the home's server.
+
+    Args:
+        server: HOST, HOST:PORT, http://HOST:PORT or udp://HOST:PORT.
+        key: An API key.
+
+    Raises:
+        UsageError: `server` is no address.
+        BeastError: no server is named and none runs here.
+    """
+    named = server or os.environ.get("BEAST_SERVER")
+    key = key or os.environ.get("BEAST_API_KEY")
+    if named:
+        return _parse_server(named, key or "")
+    home = load_config().config.home
+    try:
+        left = find_presence(home)
+    except PermissionError as error:
+        raise BeastError("belongs to another user", where=str(home), todo="give --server and --key") from error
+    if left is None:
+        raise BeastError("no server runs on this home", where=str(home), todo="start one, or give --server")
+    return Target(left.host, left.ports["http"], left.ports["udp"], key or left.demo_api_key, left.admin_key)
+
+
+def _parse_server(text: str, key: str) -> Target:
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme not in {"", "http", "udp"}:
+        raise UsageError(f"{text} is no address", where="--server", todo="HOST, HOST:PORT, http://… or udp://…")
+    http_port, udp_port = DEFAULT_HTTP_PORT, DEFAULT_UDP_PORT
+    if port is not None:
+        if parts.scheme != "udp":
+            http_port = port
+        if parts.scheme != "http":
+            udp_port = port
+    return Target(host, http_port, udp_port, key, os.environ.get("BEAST_ADMIN_KEY", ""))
+
+
+def http_get(target: Target, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    """(status, body) of one GET.
+
+    Raises:
+        BeastError: the server can't be reached or doesn't speak HTTP.
+    """
+    connection = http.client.HTTPConnection(target.host, target.http_port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise BeastError(
+            f"no answer: {error or type(error).__name__}", where=target.http_address, todo="is the server running?"
+        ) from error
+    finally:
+        connection.close()
+
+
+def exact(body: bytes) -> Any:
+    """JSON with decimals as the text they were sent as: no digit is lost."""
+    return json.loads(body, parse_float=str)
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on stdout; bytes are JSON already."""
+    text = value.decode() if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False)
+    sys.stdout.write(text.strip() + "\n")

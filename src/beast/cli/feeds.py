@@ -1,0 +1,201 @@
+"""beast feeds: the exchanges as rows."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from beast.base.config_sources import load_config
+from beast.base.errors import BeastError, UsageError
+from beast.feeds.check import CheckedFrame, Checker, count_kinds
+from beast.feeds.rows import Exchange, read_rows, write_json, write_toml
+from beast.feeds.store import FeedStore
+from beast.feeds.types import Feed, Mapping
+from beast.storage.opening import open_database
+
+app = App(
+    name="feeds",
+    help="List, show, check, import and export the exchanges.",
+    help_epilogue="""Examples:
+  beast feeds list
+  beast feeds export kraken > kraken.toml
+  beast feeds check binance --frames frames.jsonl --rows binance.toml
+  beast feeds import binance.toml
+  beast feeds disable binance""",
+)
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=())]
+_Result = TypeVar("_Result")
+
+
+@app.command(name="list")
+def list_feeds(*, as_json: AsJson = False) -> None:
+    """List the exchanges.
+
+    Args:
+        as_json: Print one JSON object a line.
+    """
+    feeds, mappings = _with_store(_everything)
+    rows = [_summary(feed, [mapping for mapping in mappings if mapping.exchange == feed.name]) for feed in feeds]
+    if as_json:
+        _print_lines(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("exchange", "enabled", "priority", "assets", "prewarmed", "address"):
+        table.add_column(title)
+    for row in rows:
+        enabled = "yes" if row["enabled"] else "no"
+        table.add_row(row["name"], enabled, *(str(row[key]) for key in ("priority", "assets", "prewarmed", "ws_url")))
+    Console(highlight=False).print(table)
+
+
+@app.command
+def show(name: str, *, as_json: AsJson = False) -> None:
+    """Show one exchange's rows.
+
+    Args:
+        name: The exchange.
+        as_json: Print JSON instead of TOML.
+    """
+    export(name, format="json" if as_json else "toml")
+
+
+@app.command
+def export(name: str, *, output: Path | None = None, format: Literal["toml", "json"] = "toml") -> None:  # noqa: A002
+    """Write one exchange's rows as a file that import takes.
+
+    Args:
+        name: The exchange.
+        output: Where to; else stdout.
+        format: toml or json.
+    """
+    exchange = _with_store(lambda store: store.exchange(name))
+    text = write_json(exchange) + "\n" if format == "json" else write_toml(exchange)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise BeastError(f"can't be written: {error}", where=str(output)) from None
+
+
+@app.command(name="import")
+def import_rows(file: Path, *, replace: bool = False, as_json: AsJson = False) -> None:
+    """Add an exchange, or change one: all rows or none.
+
+    A running server takes the rows over at once.
+
+    Args:
+        file: TOML, or JSON when its name ends in .json: one [feed] and its [[assets]].
+        replace: Also delete the assets that the file doesn't name.
+        as_json: Print the result as JSON.
+    """
+    exchange = read_rows(file)
+    saved = _with_store(lambda store: store.save(exchange, replace=replace))
+    summary = _summary(saved.feed, saved.assets)
+    if as_json:
+        _print_lines([summary])
+    else:
+        sys.stdout.write(f"{saved.feed.name}: {summary['assets']} assets, {summary['prewarmed']} prewarmed\n")
+
+
+@app.command
+def enable(name: str) -> None:
+    """Switch an exchange on.
+
+    Args:
+        name: The exchange.
+    """
+    _with_store(lambda store: store.enable(name, enabled=True))
+    sys.stdout.write(f"{name} is on\n")
+
+
+@app.command
+def disable(name: str) -> None:
+    """Switch an exchange off; its rows stay.
+
+    Args:
+        name: The exchange.
+    """
+    _with_store(lambda store: store.enable(name, enabled=False))
+    sys.stdout.write(f"{name} is off\n")
+
+
+@app.command
+def check(name: str, *, frames: Path, rows: Path | None = None, as_json: AsJson = False) -> None:
+    """Run recorded frames through the rows of one exchange, without a connection.
+
+    Each frame is judged alone. Several trades of one symbol in a frame give its newest.
+
+    Args:
+        name: The exchange.
+        frames: JSON lines with the frame's text in `raw`.
+        rows: Take the rows from this file instead of the table.
+        as_json: Print one JSON object a line.
+    """
+    exchange = _rows_of(name, rows)
+    checker = Checker(exchange.feed, exchange.assets)
+    try:
+        with frames.open(encoding="utf-8", errors="surrogateescape") as lines:
+            checked = checker.check_lines(lines)
+            if as_json:
+                _print_lines(checked)
+            else:
+                _show_checked(list(checked))
+    except OSError as error:
+        raise BeastError(f"can't be read: {error}", where=str(frames)) from None
+
+
+def _rows_of(name: str, file: Path | None) -> Exchange:
+    if file is None:
+        return _with_store(lambda store: store.exchange(name))
+    exchange = read_rows(file)
+    if exchange.feed.name != name:
+        raise UsageError(f"holds the rows of {exchange.feed.name!r}, not of {name!r}", where=str(file))
+    return exchange
+
+
+def _with_store(work: Callable[[FeedStore], Awaitable[_Result]]) -> _Result:
+    """Runs `work` on the configured database."""
+
+    async def run() -> _Result:
+        async with open_database(load_config().config, application_name="beast-feeds", max_size=2) as database:
+            return await work(FeedStore(database))
+
+    return asyncio.run(run())
+
+
+async def _everything(store: FeedStore) -> tuple[list[Feed], list[Mapping]]:
+    return await store.list_feeds(), await store.list_mappings()
+
+
+def _summary(feed: Feed, mappings: Iterable[Mapping]) -> dict[str, Any]:
+    known = list(mappings)
+    return {
+        "name": feed.name,
+        "enabled": feed.enabled,
+        "priority": feed.priority,
+        "assets": len(known),
+        "prewarmed": sum(mapping.enabled and mapping.prewarm for mapping in known),
+        "ws_url": feed.ws_url,
+    }
+
+
+def _print_lines(values: Iterable[Any]) -> None:
+    for value in values:
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def _show_checked(frames: list[CheckedFrame]) -> None:
+    for frame in frames:
+        told = ", ".join(f"{t.symbol} ({t.asset or 'not mapped'}) {t.price} {t.timestamp or ''}" for t in frame.trades)
+        sys.stdout.write(f"{frame.line:>6}  {frame.kind:<9}  {told or frame.reason}".rstrip() + "\n")
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(count_kinds(frames).items()))
+    sys.stdout.write(f"{len(frames)} frames: {counted or 'none'}\n")

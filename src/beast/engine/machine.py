@@ -1,0 +1,51 @@
+"""What a server needs of the machine: ports that are free, and file descriptors."""
+
+import resource
+import socket
+
+from beast.base.errors import BeastError
+
+WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - recognised, not bound
+
+
+def claim_port(kind: str, host: str, port: int) -> None:
+    """Makes sure that nobody else has the port.
+
+    The workers share their port with SO_REUSEPORT, so two servers of one user would bind it both and each get
+    half of the requests. A plain socket is refused where anybody listens.
+
+    Args:
+        kind: "udp", or anything else for TCP.
+        host: Numeric address.
+        port: 0 is always free.
+
+    Raises:
+        BeastError: it is taken, or the address is not this machine's.
+    """
+    if port == 0:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as probe:
+        if kind != "udp":
+            # Connections of a server that has just ended linger in TIME_WAIT; they are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BeastError(
+                f"can't listen: {error.strerror}",
+                where=f"{kind} {host}:{port}",
+                todo=f"stop who has it, or choose another --{kind}-port (0: any)",
+            ) from error
+
+
+def client_host(host: str) -> str:
+    """Where clients on this machine reach a server that listens on `host`."""
+    return ("::1" if ":" in host else "127.0.0.1") if host in WILDCARDS else host
+
+
+def raise_file_limit(wanted: int = 1 << 20) -> None:
+    """As many open files as this process may have, up to `wanted`: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reachable = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, reachable), hard))

@@ -1,0 +1,1 @@
+"""The ASGI side: everything the workers do not answer themselves."""

@@ -1,0 +1,92 @@
+"""The ASGI application of the price port: Litestar, its routes, and what holds for all of them."""
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, Request, Router, get
+from litestar.di import Provide
+from litestar.enums import HttpMethod, ScopeType
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
+from beast.http.docs import DocsPage
+from beast.http.errors import EXCEPTION_HANDLERS, JSON, UNAUTHORIZED, Fault
+from beast.http.routes import admin, catalogue, prices
+from beast.http.services import Services
+
+
+def build_app(services: Services, admin_key: str) -> ASGIApp:
+    """The application of the price port."""
+    key = AdminKey(admin_key)
+    app = Litestar(
+        route_handlers=[
+            *prices.ROUTES,
+            *catalogue.ROUTES,
+            Router("/admin", route_handlers=admin.ROUTES, guards=[key.guard], security=[{"admin_key": []}]),
+            get_openapi,
+        ],
+        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+    return Front(app, key)
+
+
+class Front:
+    """What must hold before a route is chosen.
+
+    HEAD is GET whose body is not sent: the connection leaves it out, so the headers are the same. Under /admin/
+    nothing is told without the key, not even whether a path exists.
+    """
+
+    def __init__(self, app: ASGIApp, key: AdminKey) -> None:
+        self._app = app
+        self._key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == ScopeType.HTTP:
+            if is_admin_path(scope["path"]) and not self._key.opens(_header(scope, ADMIN_HEADER)):
+                await _send(send, UNAUTHORIZED)
+                return
+            if scope["method"] == "HEAD":
+                scope = scope.copy()
+                scope["method"] = HttpMethod.GET
+        await self._app(scope, receive, send)
+
+
+@get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json", sync_to_thread=False)
+def get_openapi(request: Request[Any, Any, Any]) -> dict[str, object]:
+    """The OpenAPI 3.1 description of this server."""
+    return request.app.openapi_schema.to_schema()
+
+
+def _openapi() -> OpenAPIConfig:
+    schemes: dict[str, SecurityScheme] = {
+        "bearer": SecurityScheme(type="http", scheme="bearer"),
+        "api_key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
+        "admin_key": SecurityScheme(type="apiKey", name="X-Admin-Key", security_scheme_in="header"),
+    }
+    return OpenAPIConfig(
+        title="Trinity Beast",
+        version=version("trinity-beast"),
+        description="Crypto prices from memory. Every GET takes HEAD too. The UDP side is in docs/protocol.md.",
+        path="/docs",
+        render_plugins=[DocsPage()],
+        use_handler_docstrings=True,
+        components=Components(security_schemes=dict(schemes)),
+    )
+
+
+def _header(scope: Scope, name: str) -> str | None:
+    wanted = name.encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
+
+
+async def _send(send: Send, fault: Fault) -> None:
+    headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(fault.body)).encode())]
+    await send({"type": "http.response.start", "status": fault.status, "headers": headers})
+    await send({"type": "http.response.body", "body": fault.body, "more_body": False})

@@ -1,0 +1,1 @@
+"""One file per domain. A route reads the request, calls a service and answers; it decides nothing else."""

@@ -1,0 +1,66 @@
+"""What the routes call: the running parts of the server, connected by the application."""
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from beast._fast import Engine
+from beast.base.clock import Clock
+from beast.feeds.manager import ExchangeStatus, FeedManager
+from beast.http.health import Health, HealthReport
+from beast.prices.catalogue import Catalogue
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """One server, at one moment."""
+
+    node: str
+    version: str
+    pid: int
+    home: str
+    uptime_s: float
+    ports: dict[str, int]
+    health: HealthReport
+    exchanges: list[ExchangeStatus]
+    assets: int
+    keys: int
+    gauges: dict[str, float]
+    counters: dict[str, int]
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the price port answers from."""
+
+    engine: Engine
+    catalogue: Catalogue
+    feeds: FeedManager
+    health: Health
+    clock: Clock
+    node: str
+    version: str
+    home: str
+    started_ns: int
+    """CLOCK_MONOTONIC."""
+    ports: dict[str, int]
+    counters: Callable[[], dict[str, int]]
+    """The engine's and the database's."""
+    gauges: Callable[[], dict[str, float]]
+    """Figures that no counter holds: loop lag in ms, usage not yet flushed."""
+
+    def status(self) -> Status:
+        """What `beast status` and GET /admin/status show."""
+        return Status(
+            node=self.node,
+            version=self.version,
+            pid=os.getpid(),
+            home=self.home,
+            uptime_s=(self.clock.monotonic_ns() - self.started_ns) / 1e9,
+            ports=self.ports,
+            health=self.health.report(),
+            exchanges=self.feeds.status(),
+            assets=len(self.catalogue.assets()),
+            keys=self.engine.key_count,
+            gauges=self.gauges(),
+            counters=self.counters(),
+        )

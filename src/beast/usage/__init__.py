@@ -1,0 +1,1 @@
+"""From the workers' usage rings to the accounts."""

@@ -1,0 +1,104 @@
+"""Empties the workers' usage rings in time and hands what was answered to the accounts, to the last record."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from beast._fast import Engine
+
+RECORD_BYTES = 48
+DRAIN_S = 0.05
+"""A full ring of 64K records lasts 130 ms at the aim of 500,000 requests a second and core."""
+BUSY_RECORDS = 1 << 13
+"""More than this in one turn: the rings fill quickly, so the next turn comes at once."""
+FLUSH_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+AddUsage = Callable[[Sequence[tuple[int, int]]], Awaitable[int]]
+"""Adds (API key id, answered requests) to the accounts, in one statement."""
+
+
+class Drainer:
+    """Drains and flushes until it is stopped.
+
+    What the sink could not take is kept and told again with the next flush. A flush whose fate is unknown (the
+    connection broke during the commit) may so be counted twice; nothing is ever lost.
+
+    Args:
+        engine: Whose rings.
+        add_usage: The sink.
+        report: Told what is wrong with the sink, or None when it is well again.
+    """
+
+    def __init__(self, engine: Engine, add_usage: AddUsage, report: Callable[[str | None], None]) -> None:
+        self._engine = engine
+        self._add_usage = add_usage
+        self._report = report
+        self._pending: Counter[int] = Counter()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Answers drained but not yet with the accounts."""
+        return self._pending.total()
+
+    def start(self) -> None:
+        """Starts draining on the running loop."""
+        self._task = asyncio.create_task(self._run(), name="usage-drainer")
+
+    async def stop(self) -> None:
+        """Drains what the stopped workers have left and flushes it, once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        while self.drain():
+            pass
+        await self.flush()
+        if self._pending:
+            log.error("usage.lost", answers=self.pending, hint="the database was away until the end")
+
+    def drain(self) -> int:
+        """Takes what is in the rings now; returns how many records it was."""
+        records, answers = self._engine.drain_usage()
+        count = len(records) // RECORD_BYTES
+        if count:
+            self._engine.count("batch_rows_queued", count)
+            for key_id, answered in answers:
+                self._pending[key_id] += answered
+        return count
+
+    async def flush(self) -> None:
+        """Hands the sums to the sink; keeps them when it fails."""
+        batch, self._pending = self._pending, Counter()
+        if not batch:
+            return
+        self._engine.count("bg_work_submitted")
+        try:
+            await self._add_usage(list(batch.items()))
+        except asyncio.CancelledError:
+            self._pending.update(batch)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be lost by it
+            self._pending.update(batch)
+            self._report(f"usage is kept in memory: {error}")
+        else:
+            self._engine.count("bg_work_completed")
+            self._report(None)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        flushed_at = loop.time()
+        flushing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                drained = self.drain()
+                if loop.time() - flushed_at >= FLUSH_S and (flushing is None or flushing.done()):
+                    flushed_at = loop.time()
+                    flushing = asyncio.create_task(self.flush(), name="usage-flush")
+                await asyncio.sleep(0 if drained > BUSY_RECORDS else DRAIN_S)
+        finally:
+            if flushing is not None:
+                await asyncio.wait({flushing})

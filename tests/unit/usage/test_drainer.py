@@ -1,0 +1,88 @@
+"""Nothing that was answered is lost on its way to the accounts, whatever the sink does."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+import pytest
+
+from beast._fast import Engine, monotonic_ns
+from beast.usage.drainer import Drainer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def engine() -> Engine:
+    made = Engine(node="test", max_keys=1024, max_instruments=64)
+    made.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
+    made.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+    for number in (1, 2):
+        made.put_key(sha256(b"tb_%d" % number).digest(), number, per_second=0, burst=0, partner=True)
+    return made
+
+
+class Sink:
+    """Accounts that can be away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.taken: Counter[int] = Counter()
+        self.told: list[str | None] = []
+
+    async def add_usage(self, pairs: Sequence[tuple[int, int]]) -> int:
+        if self.away:
+            raise ConnectionError("the database is away")
+        self.taken.update(dict(pairs))
+        return len(pairs)
+
+
+def ask(engine: Engine, number: int, times: int) -> None:
+    for _ in range(times):
+        [answer] = engine.ask(b'{"api_key":"tb_%d","asset":"BTC"}' % number)
+        assert "price" in json.loads(answer)
+
+
+async def test_answers_reach_the_sink_summed(engine: Engine) -> None:
+    sink = Sink()
+    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+    ask(engine, 1, 3)
+    ask(engine, 2, 5)
+    assert drainer.drain() == 8
+    assert drainer.pending == 8
+    await drainer.flush()
+    assert sink.taken == {1: 3, 2: 5}
+    assert drainer.pending == 0
+    assert engine.counters()["batch_rows_queued"] == 8
+
+
+async def test_what_the_sink_refuses_is_kept_and_told_later(engine: Engine) -> None:
+    sink = Sink()
+    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+    sink.away = True
+    ask(engine, 1, 3)
+    drainer.drain()
+    await drainer.flush()
+    assert drainer.pending == 3
+    assert "away" in str(sink.told[-1])
+    ask(engine, 1, 4)
+    drainer.drain()
+    sink.away = False
+    await drainer.flush()
+    assert sink.taken == {1: 7}
+    assert sink.told[-1] is None
+
+
+async def test_stop_drains_and_flushes_the_last_record(engine: Engine) -> None:
+    sink = Sink()
+    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+    drainer.start()
+    ask(engine, 1, 1000)
+    await drainer.stop()
+    assert sink.taken == {1: 1000}
