@@ -36,10 +36,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *frame = malloc(size + 1); /* its own block, so that the sanitizer sees its end */
     memcpy(frame, data, size);
     beast_frame_kind kind = beast_extract(plan, frame, size, &first);
+    second.form.holes = 0; /* the second time by the walk, whatever the form of an earlier frame did for the first */
     MUST(kind <= BEAST_FRAME_MALFORMED && beast_extract(plan, frame, size, &second) == kind);
+    MUST(kind != BEAST_FRAME_TRADE || (first.trades->count == second.trades->count &&
+                                       first.trades->bad_prices == second.trades->bad_prices &&
+                                       first.trades->nameless == second.trades->nameless));
     for (uint32_t i = 0; kind == BEAST_FRAME_TRADE && i < first.trades->count; i++) {
         const beast_trade *trade = &first.trades->trade[i], *again = &second.trades->trade[i];
-        MUST(first.trades->count == second.trades->count && first.trades->count <= BEAST_TRADES_MAX);
+        MUST(first.trades->count <= BEAST_TRADES_MAX);
         MUST(trade->symbol.len >= 1 && trade->symbol.len <= BEAST_VALUE_MAX);
         MUST(trade->symbol.len == again->symbol.len && trade->price.len == again->price.len);
         MUST(memcmp(trade->symbol.ptr, again->symbol.ptr, trade->symbol.len) == 0);

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.fixtures.rows import FRAMES, all_feeds, example_exchange
 
 from beast.feeds.check import CheckedFrame, Checker, format_ns
 from beast.feeds.types import Mapping
-from tests.fixtures.rows import FRAMES, all_feeds, example_exchange
 
 FEEDS = all_feeds()
 OWN = [(name, line) for name in sorted(FEEDS) for line in (FRAMES / name / "frames.jsonl").read_text().splitlines()]
@@ -77,9 +77,7 @@ def test_the_json_of_a_line_is_the_documented_one() -> None:
     assert msgspec.json.decode(msgspec.json.encode(checked)) == {
         "line": 1,
         "kind": "trade",
-        "trades": [
-            {"symbol": "BTC/USD", "asset": "BTC", "price": "1.50", "timestamp": "2026-05-03T10:00:00.000000Z"}
-        ],
+        "trades": [{"symbol": "BTC/USD", "asset": "BTC", "price": "1.50", "timestamp": "2026-05-03T10:00:00.000000Z"}],
     }
     assert msgspec.json.decode(msgspec.json.encode(check("kraken", '{"channel":"heartbeat"}'))) == {
         "line": 1,

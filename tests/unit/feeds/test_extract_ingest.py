@@ -1,7 +1,5 @@
 """Frames into the price table: order, freshness, epochs, counters."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from beast._fast import Engine, Ingest, Plan
@@ -63,8 +61,8 @@ class Feeder:
 
 
 @pytest.fixture
-def feeder() -> Iterator[Feeder]:
-    yield Feeder()
+def feeder() -> Feeder:
+    return Feeder()
 
 
 def test_a_trade_is_published_with_its_time_and_its_receipt(feeder: Feeder) -> None:
@@ -164,7 +162,9 @@ def test_a_symbol_whose_instrument_is_not_in_the_table_is_unmapped(feeder: Feede
 
 
 @pytest.mark.parametrize("symbols", [[(b"", 1)], [(b"x" * 65, 1)], [(b"A", 1), (b"A", 2)]])
-def test_symbols_that_can_not_be_are_refused_and_nothing_changes(feeder: Feeder, symbols: list[tuple[bytes, int]]) -> None:
+def test_symbols_that_can_not_be_are_refused_and_nothing_changes(
+    feeder: Feeder, symbols: list[tuple[bytes, int]]
+) -> None:
     with pytest.raises(ValueError, match="symbols"):
         feeder.ingest.set_symbols(symbols)
     feeder.ingest.feed(frame(("BTC-USD", "1", WALL)), NOW, WALL)

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from tests.fixtures.rows import all_feeds
 
 from beast._fast import Plan
 from beast.feeds.paths import parse_path
 from beast.feeds.plan import ColumnError, compile_plan
 from beast.feeds.types import Condition, Feed, Shape
-from tests.fixtures.rows import all_feeds
 
 GOOD: dict[str, Any] = {
     "name": "made",
@@ -115,7 +115,10 @@ def spec(**changes: Any) -> bytes:
         (spec(symbol=["a", "[first]"]), "shapes"),
         (spec(filter=[]), "shapes"),
         (json.dumps({"fold": "none", "strip_prefix": "", "shapes": []}).encode(), "shapes"),
-        (json.dumps({"fold": "none", "strip_prefix": "", "shapes": json.loads(spec())["shapes"] * 5}).encode(), "shapes.4"),
+        (
+            json.dumps({"fold": "none", "strip_prefix": "", "shapes": json.loads(spec())["shapes"] * 5}).encode(),
+            "shapes.4",
+        ),
         (b'{"fold":"sideways","strip_prefix":"","shapes":[]}', "fold"),
         (b"{", "Expecting"),
     ],

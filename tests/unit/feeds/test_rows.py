@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import tomli_w
 from msgspec.structs import replace
+from tests.fixtures.rows import ROOT, all_feeds, example_exchange
 
 from beast.base.errors import BeastError
 from beast.feeds.rows import Exchange, RowsError, parse_rows, read_rows, validate, write_json, write_toml
-from tests.fixtures.rows import ROOT, all_feeds, example_exchange
 
 EXAMPLE = ROOT / "docs" / "examples" / "binance.toml"
 
@@ -98,7 +98,12 @@ def test_all_faults_are_told_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[feed", "is not TOML"), ("", "no [feed] table"), ("feed = 1", "no [feed] table"), ("assets = 1\n[feed]\n", "list")],
+    [
+        ("[feed", "is not TOML"),
+        ("", "no [feed] table"),
+        ("feed = 1", "no [feed] table"),
+        ("assets = 1\n[feed]\n", "list"),
+    ],
 )
 def test_a_file_that_holds_no_rows_says_so(text: str, reason: str) -> None:
     with pytest.raises(BeastError, match=reason.replace("[", r"\[")):

@@ -3,7 +3,7 @@
 /* Adds the text up to a value, and the value's kind. */
 static bool cut(beast_form *form, const uint8_t *text, size_t len, beast_hole_kind kind, uint8_t role)
 {
-    if (form->holes == BEAST_HOLES_MAX || len > BEAST_FORM_TEXT - form->text_len)
+    if (form->holes == BEAST_HOLES_MAX || form->text_len + len > BEAST_FORM_TEXT)
         return false;
     memcpy(form->text + form->text_len, text, len);
     form->text_len = (uint16_t)(form->text_len + len);
