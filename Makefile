@@ -18,7 +18,7 @@ demo: $(VENV)/.built ## start a server with simulated exchanges and show live pr
 	@exec $(BIN)/beast serve --demo $(ARGS)
 
 test: $(VENV)/.built ## every test: Python, C, the server from outside
-	$(MAKE) --no-print-directory -C tests/c test
+	$(MAKE) --no-print-directory --silent -C tests/c test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 unit: $(VENV)/.built ## the fast tests only
@@ -35,11 +35,11 @@ format: $(VENV)/.built ## rewrite the Python files in the project's style
 	$(BIN)/ruff check --fix .
 
 sanitize: $(VENV)/.built ## the C tests under the address, undefined-behaviour and thread sanitizers
-	$(MAKE) --no-print-directory -C tests/c asan
-	$(MAKE) --no-print-directory -C tests/c tsan
+	$(MAKE) --no-print-directory --silent -C tests/c asan
+	$(MAKE) --no-print-directory --silent -C tests/c tsan
 
 fuzz: ## every fuzzer for SECONDS (60)
-	$(MAKE) --no-print-directory -C tests/fuzz run SECONDS=$(SECONDS)
+	$(MAKE) --no-print-directory --silent -C tests/fuzz run SECONDS=$(SECONDS)
 
 bench: $(VENV)/.built ## measure this machine: micro benches, then the server beside its peers
 	$(BIN)/python -m pytest bench/micro --benchmark-only -q
