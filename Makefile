@@ -9,10 +9,10 @@ ARGS    ?=
 
 FAST := $(shell find src/beast/_fast -name '*.[ch]' ! -name _core.c -o -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
 
-.PHONY: demo test unit lint format bench sanitize fuzz wheel lock clean help
+.PHONY: demo test unit lint format bench bench-check sanitize fuzz wheel lock clean help
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.built ## start a server with simulated exchanges and show live prices
 	@exec $(BIN)/beast serve --demo $(ARGS)
@@ -41,9 +41,15 @@ sanitize: $(VENV)/.built ## the C tests under the address, undefined-behaviour a
 fuzz: ## every fuzzer for SECONDS (60)
 	$(MAKE) --no-print-directory --silent -C tests/fuzz run SECONDS=$(SECONDS)
 
-bench: $(VENV)/.built ## measure this machine: micro benches, then the server beside its peers
+bench: $(VENV)/.built ## measure this machine: micro benches, ingest, then the server beside its peers
 	$(BIN)/python -m pytest bench/micro --benchmark-only -q
+	$(MAKE) --no-print-directory -C bench/micro/c
+	$(BIN)/python bench/ingest/run.py
 	$(BIN)/python bench/load/run.py $(ARGS)
+
+bench-check: $(VENV)/.built ## a short run beside the last one: better, worse or noise
+	$(BIN)/python bench/load/run.py --rounds 5 --seconds 1 --only udp-distinct --only udp-pipelined --only http-keepalive
+	$(BIN)/python bench/compare.py
 
 wheel: $(VENV)/.built ## build the wheel into dist/
 	rm -rf build dist
@@ -54,7 +60,7 @@ lock: $(VENV)/.installed ## write the lock files anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml --group dev -o requirements-dev.lock
 
 clean: ## remove everything that was built or installed
-	rm -rf $(VENV) build dist src/*.egg-info src/beast/_fast/*.so src/beast/_fast/_core.c tests/c/build tests/fuzz/build bench/load/build
+	rm -rf $(VENV) build dist src/*.egg-info src/beast/_fast/*.so src/beast/_fast/_core.c tests/c/build tests/fuzz/build bench/load/build bench/micro/c/build
 
 $(VENV)/.installed: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Beast needs Python 3.11 or newer; set PYTHON=...")'

@@ -12,6 +12,12 @@ RESULTS: tuple[tuple[str, str, int, str], ...]
 """(name, wire code, HTTP status, message) of every way a request can end."""
 FAULTS: tuple[tuple[str, str], ...]
 """(name, message) of every kind of bad request."""
+LOAD_WINDOW_MAX: int
+"""Most requests that one socket of the load client keeps in flight."""
+LOAD_BUCKETS_NS: tuple[int, ...]
+"""Lower bound of each latency bucket of Load.figures(), in ns."""
+LOAD_FAULTS: tuple[tuple[str, str], ...]
+"""(name, message) of every way an answer can be wrong; the first is that it is right."""
 
 def monotonic_ns() -> int:
     """CLOCK_MONOTONIC, the clock of every received_ns."""
@@ -37,6 +43,7 @@ class Engine:
         ttl_ms: int = 13_000,
         pin: bool = False,
         http_max_connections: int = 16_384,
+        http_connections_per_source: int = 256,
         http_head_ms: int = 10_000,
         http_idle_ms: int = 75_000,
         http_send_ms: int = 10_000,
@@ -63,6 +70,8 @@ class Engine:
     # parameters
     def set_ttl_ms(self, ttl_ms: int) -> None: ...
     def set_source_per_second(self, per_second: int) -> None: ...
+    def set_http_connections_per_source(self, limit: int) -> None:
+        """0: no limit. Who has more already keeps them."""
     def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None: ...
 
     # prices
@@ -180,5 +189,56 @@ class Ingest:
     def set_symbols(self, symbols: Sequence[tuple[bytes, int]]) -> None:
         """(wire symbol, instrument) of everything this connection may bring."""
     def set_epoch(self, epoch: int) -> None: ...
+    def set_backfill_ns(self, backfill_ns: int) -> None:
+        """A trade further behind the clock than this is fresh since its own time only."""
     def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int) -> int:
         """Publishes what the frame brings; returns its kind. Anything but a trade frame is for Python to read."""
+
+def udp_segment() -> bool:
+    """Whether this kernel has UDP_SEGMENT and UDP_GRO."""
+
+@final
+class Load:
+    """One run of the load client: one thread, one core, every answer checked."""
+
+    def __init__(
+        self,
+        *,
+        protocol: str,
+        host: str,
+        port: int,
+        keys: Sequence[bytes],
+        assets: Sequence[bytes],
+        sockets: int,
+        duration_ns: int,
+        in_flight: int = 0,
+        rate: int = 0,
+        burst: int = 1,
+        timeout_ns: int = ...,
+        check: str = "all",
+        max_age_ms: int | None = None,
+        exchange: bytes = b"",
+        interleaved: bool = False,
+    ) -> None:
+        """Opens nothing yet. ValueError when an argument makes no sense.
+
+        `protocol` is udp, udp-segment or http; `host` is numeric. Each of the `sockets` is a client of its own. Give
+        `in_flight`, requests kept under way over all sockets (closed loop), or `rate`, requests a second by the clock
+        (open loop: `burst` of them leave a socket together, latencies count from the time a request was due). What has
+        no answer for `timeout_ns` (a second) is lost. Key and asset are drawn anew for every request. `check` is none
+        (for servers that don't speak the protocol), id or all.
+        """
+    def run(self) -> None:
+        """Blocks without the GIL until the time is over or another thread says stop(). Once only.
+
+        OSError when sockets can't be had or nobody listens any more; figures() then tells how far it came.
+        """
+    def stop(self) -> None:
+        """Ends the run early; what is in flight is still waited for, as long as `timeout_ns`."""
+    def figures(self) -> dict[str, object]:
+        """What was counted so far; any thread, at any time.
+
+        sent = answered + refused + lost + wrong - STRAY + in flight. `wrong` and `refused` are counts by name, without
+        zeros; `unsent` is what the open loop owed; `latency` counts answers by LOAD_BUCKETS_NS; `sample` is the start
+        of the first wrong answer. elapsed_ns and worst_ns are in ns.
+        """

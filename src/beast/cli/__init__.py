@@ -16,6 +16,7 @@ app = App(
 for _name, _help in (
     ("serve", "Run the server."),
     ("price", "Ask a running server for prices."),
+    ("stress", "Load a server of your own, check every answer, give a verdict."),
     ("status", "Show what the server on this home is doing."),
     ("sim", "Run the exchange simulator alone."),
     ("feeds", "List, show, check, import and export the exchanges."),

@@ -1,7 +1,7 @@
 # The load client: the other side of the wire.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdlib cimport malloc
+from libc.stdlib cimport calloc, malloc
 
 cdef extern from "<stdatomic.h>" nogil:
     ctypedef bint atomic_bool
@@ -28,7 +28,7 @@ cdef extern from "load_client.h" nogil:
         const beast_slice *assets
         uint32_t n_keys, n_assets
         beast_slice exchange
-        int peer_len
+        beast_address peer
     ctypedef struct beast_load_report:
         uint64_t sent, answered, lost, reconnects, unsent
         uint64_t wrong[BEAST_LOAD_FAULT_COUNT]
@@ -42,7 +42,6 @@ cdef extern from "load_client.h" nogil:
     uint64_t beast_load_bucket_ns(uint32_t bucket)
     const char *beast_load_fault_name(beast_load_fault fault)
     const char *beast_load_fault_message(beast_load_fault fault)
-    beast_status beast_load_peer(beast_load_config *config, const char *host, uint16_t port)
 
 LOAD_WINDOW_MAX = <int>BEAST_LOAD_WINDOW_MAX
 LOAD_BUCKETS_NS = tuple([beast_load_bucket_ns(i) for i in range(<int>BEAST_LOAD_BUCKETS)])
@@ -93,12 +92,9 @@ cdef class Load:
                   timeout_ns=1_000_000_000, str check="all", max_age_ms=None, bytes exchange=b"", interleaved=False):
         cdef beast_load_config *c = &self._config
         memset(c, 0, sizeof(beast_load_config))
-        address = host.encode()
-        between("port", port, 1, UINT16_MAX)
-        if beast_load_peer(c, address, port) != BEAST_OK:
-            raise ValueError(f"host must be a numeric IPv4 or IPv6 address, not {host!r}")
-        c.protocol = <beast_load_protocol><int>one_name("protocol", protocol, _LOAD_PROTOCOLS)
-        c.check = <beast_load_check><int>one_name("check", check, _LOAD_CHECKS)
+        c.peer = address_of(host, <int>between("port", port, 1, UINT16_MAX))
+        c.protocol = <beast_load_protocol><int>_number_of(protocol, _LOAD_PROTOCOLS, "protocol")
+        c.check = <beast_load_check><int>_number_of(check, _LOAD_CHECKS, "check")
         c.sockets = <uint32_t>between("sockets", sockets, 1, 1_000_000)
         c.in_flight = <uint32_t>between("in_flight", in_flight, 0, c.sockets * <int64_t>BEAST_LOAD_WINDOW_MAX)
         c.rate = <uint32_t>between("rate", rate, 0, 5_000_000)
@@ -139,12 +135,14 @@ cdef class Load:
     def run(self):
         """Blocks without the GIL until the time is over or another thread says stop()."""
         cdef beast_status status
+        cdef int code
         if self._ran:
             check(BEAST_WRONG_STATE, "load")
         self._ran = True
         with nogil:
             status = beast_load_run(&self._config, &self._stop, self._report)
-        check(status, "load")
+            code = errno  # taking the GIL back may change it
+        check(status, "load", code)
 
     def stop(self):
         """Ends the run early; what is in flight is still waited for."""
@@ -161,9 +159,3 @@ cdef class Load:
             "latency": tuple([r.latency[i] for i in range(<int>BEAST_LOAD_BUCKETS)]),
             "sample": PyBytes_FromStringAndSize(<const char *>r.sample, r.sample_len),
         }
-
-
-cdef int one_name(str what, str name, tuple names) except -1:
-    if name not in names:
-        raise ValueError(f"{what} must be one of {', '.join(names)}, not {name!r}")
-    return names.index(name)

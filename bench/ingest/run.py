@@ -1,0 +1,95 @@
+"""What it costs to read a trade frame: Beast beside msgspec, cryptofeed and ccxt.pro, on the same frames in one run.
+
+    python bench/ingest/run.py               µs a frame, and how many times Beast's cost each of the others takes
+    python bench/ingest/run.py --alone       without the libraries that need an environment of their own
+
+Beast: Ingest.feed, from bytes in Python's hands to a new answer in the price table. msgspec: a Struct for each dialect,
+exact digits, ns, stored in a dict. The libraries: their own message handlers, which keep floats or Decimals.
+"""
+
+import json
+import subprocess
+import sys
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.extend(str(folder) for folder in (Path(__file__).parents[1] / "load", Path(__file__).parents[2]))
+
+from bench.ingest.structs import DIALECTS
+from environment import python_with
+from report import keep, lines, machine, show
+from tests.fixtures.rows import seeded_feeds
+
+from beast._fast import Engine, Ingest, Plan, monotonic_ns
+from beast.feeds.plan import compile_plan, lookup_key
+
+ROUNDS = 9
+PACKAGES = ("ccxt>=4.5,<5", "cryptofeed>=2.4", "uvloop")
+WALL_NS = 1_777_802_401_000_000_000
+MARKETS = {each.pop("exchange"): each for each in lines(Path(__file__).with_name("frames.jsonl"))}
+
+
+def best_us(call: Callable[[], object]) -> float:
+    """µs a call, the best of the rounds."""
+    timer = timeit.Timer(call)
+    n, _ = timer.autorange()
+    return min(timer.repeat(ROUNDS, n)) / n * 1e6
+
+
+def beast_us(exchange: str) -> float:
+    """Ingest.feed: the frame's trade becomes the answer."""
+    market = MARKETS[exchange]
+    engine = Engine(node="Bench", max_keys=64, max_instruments=64)
+    engine.load_instruments([(0, market["base"], exchange, market["quote"], 1, 0)])
+    feed, raw, now_ns = seeded_feeds()[exchange], market["frame"].encode(), monotonic_ns()
+    ingest = Ingest(engine, Plan(compile_plan(feed)), 0, backfill_ns=10**18)
+    ingest.set_symbols([(lookup_key(feed, market["symbol"]).encode(), 0)])
+    ingest.feed(raw, now_ns, WALL_NS)
+    assert engine.peek(0) is not None, exchange
+    return best_us(lambda: ingest.feed(raw, now_ns, WALL_NS))
+
+
+def msgspec_us(exchange: str) -> float:
+    """A Struct and a dict."""
+    store: dict[str, tuple[str, int]] = {}
+    feed, raw = DIALECTS[exchange](store), MARKETS[exchange]["frame"].encode()
+    feed(raw)
+    assert store, exchange
+    return best_us(lambda: feed(raw))
+
+
+def libraries() -> dict[str, Any]:
+    """What others.py says, in the environment that holds them; nothing when there is none."""
+    python = python_with("ingest", *PACKAGES)
+    if python is None:
+        show({"left out": "cryptofeed and ccxt: pip can't install them here"})
+        return {}
+    command = [str(python), str(Path(__file__).with_name("others.py"))]
+    done = subprocess.run(command, input=json.dumps(MARKETS), stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    about = machine()
+    others = {} if "--alone" in sys.argv else libraries()
+    columns = {f"{name} {each['version']}": each["us"] for name, each in others.items()}
+    rows: list[dict[str, Any]] = []
+    for exchange, market in MARKETS.items():
+        ours = beast_us(exchange)
+        compared = {
+            "msgspec": msgspec_us(exchange),
+            **{name: us[exchange] for name, us in columns.items() if exchange in us},
+        }
+        row: dict[str, Any] = {"frame": exchange, "bytes": len(market["frame"]), "beast_us": round(ours, 3)}
+        row |= {name: f"{us:.2f} ({us / ours:.1f} times)" for name, us in compared.items()}
+        row |= {name: "does not read it" for name in columns if name not in compared}
+        rows.append(row)
+        show(row)
+    keep("ingest", {}, rows, about)
+
+
+if __name__ == "__main__":
+    main()
