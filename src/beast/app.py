@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections import defaultdict
@@ -31,6 +32,7 @@ from beast.engine.loop_lag import LoopLag
 from beast.engine.machine import claim_port, client_host, raise_file_limit
 from beast.engine.presence import Presence, presence_path, write_private
 from beast.engine.runtime import Runtime
+from beast.engine.telemetry import Telemetry
 from beast.feeds.manager import FeedManager
 from beast.feeds.rows import Exchange
 from beast.feeds.simulator import Simulator
@@ -39,6 +41,9 @@ from beast.feeds.store import FeedStore
 from beast.feeds.types import Mapping
 from beast.http.app import build_app
 from beast.http.health import Health, build_health_app
+from beast.http.metrics import exposition
+from beast.http.openmetrics import write
+from beast.http.routes.telemetry import metrics_route
 from beast.http.server import HttpServer
 from beast.http.services import Services
 from beast.prices.catalogue import Catalogue
@@ -87,6 +92,7 @@ class Server:
         self._tasks = Tasks()
         self._stop = asyncio.Event()
         self._started_ns = self.clock.monotonic_ns()
+        self._metrics: Callable[[], Awaitable[str]] = nothing_yet
 
     async def run(self, show: Callable[["Server"], Awaitable[None]] | None = None) -> None:
         """Starts, serves until SIGINT or SIGTERM, drains and returns; a second signal ends the process at once.
@@ -125,14 +131,17 @@ class Server:
         parameters = await self._start_parameters(engine, keys, database)
         accounts = Accounts(database, self.clock)
         drainer = Drainer(engine, accounts.add_usage, partial(self.health.degrade, "usage"))
+        parameters.on_change(drainer.tune)
         drainer.start()
         stack.push_async_callback(drainer.stop)
         self._tasks.spawn("keys", keys.run())
         await self._unless_failed(keys.loaded())
         catalogue = Catalogue(engine, max_instruments=config.max_instruments)
-        feeds = await self._start_feeds(stack, engine, catalogue, database, parameters.current)
+        feeds = await self._start_feeds(stack, engine, catalogue, database, parameters)
         lag = LoopLag()
         self._tasks.spawn("loop lag", lag.run())
+        telemetry = Telemetry(engine, self.clock, loop_lag=lag, extra=database.counters)
+        self._tasks.spawn("telemetry", telemetry.run())
         self._tasks.spawn("database probe", self._probe(database))
         services = Services(
             engine=engine,
@@ -141,25 +150,31 @@ class Server:
             health=self.health,
             clock=self.clock,
             node=config.node,
+            region=config.region,
             version=version("trinity-beast"),
             home=str(config.home),
             started_ns=self._started_ns,
             ports=ports,
-            counters=lambda: engine.counters() | database.counters(),
-            gauges=lambda: {"loop_lag_ms": round(lag.take_worst_ms(), 3), "usage_pending": drainer.pending},
+            telemetry=telemetry,
+            usage_pending=lambda: drainer.pending,
         )
-        await self._start_serving(stack, services)
+        await self._start_serving(stack, services, parameters)
         self.services = services
+        self._metrics = partial(exposition, services)
         key = await demo_key(accounts, AccountStore(database), config.home) if self.options.demo else ""
         await self._become_ready(stack, services, key)
 
     async def _start_health(self, stack: AsyncExitStack) -> int:
         """Listens for balancers before anything slow begins; returns the port."""
         self.health.block("start", "the server is starting")
-        server = HttpServer(build_health_app(self.health))
+        server = HttpServer(build_health_app(self.health, metrics_route(self._expose)))
         stack.push_async_callback(server.stop, 1.0)
         await server.start((self.config.host, self.config.health_port))
         return server.port
+
+    async def _expose(self) -> str:
+        """What /metrics tells at this moment."""
+        return await self._metrics()
 
     def _make_engine(self) -> Engine:
         config = self.config
@@ -180,7 +195,10 @@ class Server:
         def apply(parameters: Parameters) -> None:
             engine.set_ttl_ms(parameters.cache_ttl_ms)
             engine.set_source_per_second(parameters.source_per_second)
+            engine.set_http_connections_per_source(parameters.http_connections_per_source)
             keys.reread_s = parameters.key_reread_s
+            level = self.config.log_level if parameters.log_level == "configured" else parameters.log_level
+            logging.getLogger().setLevel(level.upper())
             self._tasks.spawn("pool size", database.resize(parameters.db_max_idle, parameters.db_max_open))
 
         sync = ParameterSync(database, self.clock)
@@ -196,7 +214,7 @@ class Server:
         engine: Engine,
         catalogue: Catalogue,
         database: Database,
-        parameters: Parameters,
+        parameters: ParameterSync,
     ) -> FeedManager:
         store = FeedStore(database)
         rows = await load_rows(store)
@@ -206,19 +224,22 @@ class Server:
             await simulator.start()
             stack.push_async_callback(simulator.stop)
             urls = simulator.url
-        feeds = FeedManager(engine, catalogue, urls=urls, backfill_ms=parameters.backfill_ms, clock=self.clock)
+        feeds = FeedManager(engine, catalogue, urls=urls, clock=self.clock)
         stack.push_async_callback(feeds.stop)
+        parameters.on_change(lambda new: feeds.set_backfill(new.backfill_ms))
         await feeds.apply(rows)
         self._tasks.spawn("feed rows", self._follow_rows(store, feeds, database))
         return feeds
 
-    async def _start_serving(self, stack: AsyncExitStack, services: Services) -> None:
+    async def _start_serving(self, stack: AsyncExitStack, services: Services, parameters: ParameterSync) -> None:
         """Opens the doors: first the side that takes connections over, then the workers that give them away."""
         engine = services.engine
         http = HttpServer(build_app(services, admin_key(self.config)), count=engine.count)
+        parameters.on_change(lambda new: http.gate.limit(new.http_connections_per_source))
         await http.start()
         stack.push_async_callback(http.stop, self.config.drain_s)
         runtime = Runtime(engine, on_connection=http.adopt)
+        parameters.on_change(lambda new: runtime.set_park_wait(new.park_wait_ms))
         try:
             runtime.start()
         except OSError as error:
@@ -318,6 +339,11 @@ class Server:
             except DatabaseUnavailableError as error:
                 self.health.degrade("database", str(error))
             await asyncio.sleep(PROBE_S)
+
+
+async def nothing_yet() -> str:
+    """What /metrics tells before there is anything to tell."""
+    return write(())
 
 
 async def demo_key(accounts: Accounts, store: AccountStore, home: Path) -> str:

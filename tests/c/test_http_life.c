@@ -162,6 +162,42 @@ static void refuses_one_too_many(void)
     stop_server(2000 * MS);
 }
 
+/* One source has enough connections; others, and those that it has, are served on. A connection that was handed over
+ * is the taker's to count. */
+static void refuses_too_many_of_one_source(void)
+{
+    beast_handover taken = {.fd = -1};
+    start_server(&patient);
+    beast_http_sources_set(beast_engine_http_sources(engine), 2);
+    client *c[4] = {connect_client(), connect_client(), connect_client(), calloc(1, sizeof(client))};
+    CHECK(is_closed(c[2]));
+    CHECK_EQ(counter(BEAST_COUNTER_http_source_limited), 1);
+    struct sockaddr_in other = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
+    c[3]->fd = open_socket(0);
+    CHECK_EQ(bind(c[3]->fd, (struct sockaddr *)&other, sizeof other), 0);
+    connect_socket(c[3]->fd);
+    for (int i = 0; i < 4; i++)
+        if (i != 2) {
+            send_text(c[i], BTC);
+            CHECK_PRICE(c[i], "BTC");
+        }
+    send_text(c[0], TARGET("/other") "\r\n");
+    EVENTUALLY(take_handover(&taken) || taken.fd >= 0);
+    close_client(c[1]);
+    EVENTUALLY(counter(BEAST_COUNTER_http_closed) == 1);
+    close_client(c[2]);
+    for (int i = 1; i < 3; i++) {
+        c[i] = connect_client();
+        send_text(c[i], ETH);
+        CHECK_PRICE(c[i], "ETH");
+    }
+    for (int i = 0; i < 4; i++)
+        close_client(c[i]);
+    close(taken.fd);
+    free(taken.bytes);
+    stop_server(2000 * MS);
+}
+
 /* No descriptors left: counted, not spun upon, and over when there are some again. */
 static void survives_without_descriptors(void)
 {
@@ -269,6 +305,7 @@ int main(void)
     RUN(closes_who_never_reads);
     RUN(hands_over_behind_a_slow_reader);
     RUN(refuses_one_too_many);
+    RUN(refuses_too_many_of_one_source);
     RUN(survives_without_descriptors);
     RUN(drains);
     RUN(drains_until_the_deadline);

@@ -57,7 +57,7 @@ async def test_a_change_reaches_every_node_within_a_second(parameters: Parameter
         {"cache_ttl_ms": 1},
         {"x'; DROP TABLE users; --": 1},
         {"db_max_open": 50},
-        {"cache_ttl_ms": 500, "governor": "no"},
+        {"cache_ttl_ms": 500, "log_level": "loud"},
     ],
 )
 async def test_a_bad_change_changes_nothing(parameters: ParameterSync, values: dict[str, object]) -> None:

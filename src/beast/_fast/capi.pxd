@@ -206,6 +206,8 @@ cdef extern from "worker.h" nogil:
 cdef extern from "engine.h" nogil:
     enum:
         BEAST_ENGINE_WORKERS_MAX
+    ctypedef struct beast_http_sources
+    void beast_http_sources_set(beast_http_sources *sources, uint32_t limit)
     ctypedef struct beast_http_config:
         uint32_t max_connections
         int64_t head_ns
@@ -223,6 +225,7 @@ cdef extern from "engine.h" nogil:
         uint32_t usage_ring
         uint32_t miss_ring
         uint32_t source_per_second
+        uint32_t http_connections_per_source
         int64_t ttl_ns
         bint pin
         beast_http_config http
@@ -236,6 +239,7 @@ cdef extern from "engine.h" nogil:
     uint32_t beast_engine_udp_buffer(const beast_engine *engine)
     bint beast_engine_running(const beast_engine *engine)
     beast_shared *beast_engine_shared(beast_engine *engine)
+    beast_http_sources *beast_engine_http_sources(beast_engine *engine)
     uint32_t beast_engine_lanes(const beast_engine *engine)
     beast_lane *beast_engine_lane(beast_engine *engine, uint32_t number)
     uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const sockaddr *peer,

@@ -26,6 +26,10 @@ def _default_node() -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "beast"
 
 
+def _default_region() -> str:
+    return os.environ.get("AWS_REGION") or "local"
+
+
 def _default_workers() -> int:
     return min(len(os.sched_getaffinity(0)), 256)
 
@@ -45,6 +49,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra={"allowed": "1 to 64 letters, digits, dots, dashes and underscores"},
         ),
     ] = field(default_factory=_default_node)
+    region: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9._-]{1,64}\\Z",
+            description="Where this server stands, in its statistics",
+            extra={"allowed": "1 to 64 letters, digits, dots, dashes and underscores"},
+        ),
+    ] = field(default_factory=_default_region)
 
     host: Annotated[str, Meta(min_length=1, description="Address to listen on")] = "127.0.0.1"
     http_port: Annotated[int, _port("TCP port of the price API")] = 8080

@@ -20,6 +20,10 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source_per_second: Annotated[
         int, Meta(ge=0, le=1_000_000, description="Answers a second to one address that proved no key; 0: no limit")
     ] = 50
+    http_connections_per_source: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="HTTP connections of one address (IPv6: of one /64) at most; 0: no limit"),
+    ] = 256
     park_wait_ms: Annotated[
         int, Meta(ge=10, le=60_000, description="How long a UDP request may wait for the slower tiers")
     ] = 2_000
@@ -29,41 +33,27 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     db_max_open: Annotated[int, Meta(ge=2, le=1_000, description="Database connections of a node at most")] = 12
     db_max_idle: Annotated[int, Meta(ge=2, le=1_000, description="Those kept open; always equals db_max_open")] = 12
-    cache_pool_size: Annotated[
-        int, Meta(ge=3, le=3_000, multiple_of=3, description="Valkey connections of a node at most")
-    ] = 30
-    cache_read_ms: Annotated[
-        int, Meta(ge=1, le=60_000, description="How long Valkey may take for a read before the next tier is asked")
-    ] = 200
 
-    usage_flush_ms: Annotated[
-        int, Meta(ge=10, le=60_000, description="Usage records wait this long at most for a batch to fill")
+    sqs_flush_ms: Annotated[
+        int, Meta(ge=10, le=60_000, description="Usage waits this long at most before it goes to the sink")
     ] = 100
-    usage_buffer: Annotated[
-        int, Meta(ge=1_000, le=10_000_000, description="Usage records held in memory before they go to the spool")
+    sqs_buffer_size: Annotated[
+        int, Meta(ge=1_000, le=10_000_000, description="With so many answers waiting, usage goes to the sink at once")
     ] = 50_000
-    usage_timeout_ms: Annotated[int, Meta(ge=100, le=60_000, description="How long the sink may take for a batch")] = (
-        3_000
-    )
-
-    governor: Annotated[bool, Meta(description="Slow HTTP down across the cluster when requests fail")] = True
-    stats_interval_ms: Annotated[
-        int, Meta(ge=100, le=60_000, description="How often a node publishes its counters")
+    sqs_timeout_ms: Annotated[
+        int, Meta(ge=100, le=60_000, description="How long the sink may take before usage is kept and sent again")
     ] = 3_000
-    stats_ttl_s: Annotated[
-        int, Meta(ge=1, le=3_600, description="A node silent for this long is missing from the cluster view")
-    ] = 30
+
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Below it nothing is logged")
-    ] = "info"
+        Literal["configured", "debug", "info", "warning", "error"],
+        Meta(description="Below it nothing is logged; configured: as each process's own setting says"),
+    ] = "configured"
 
     def __post_init__(self) -> None:
         """Checks what concerns two parameters."""
         if self.db_max_idle != self.db_max_open:
             # A smaller idle pool closes and reopens connections under load: the tail latency is a hundredfold.
             raise ValueError("db_max_idle must equal db_max_open")
-        if self.stats_ttl_s * 1000 <= self.stats_interval_ms:
-            raise ValueError("stats_ttl_s must be longer than stats_interval_ms")
 
 
 PARAMETERS = describe(Parameters)

@@ -4,6 +4,8 @@ import asyncio
 
 import structlog
 
+from beast.engine.histogram import Histogram
+
 SAMPLE_S = 0.1
 LATE_MS = 50.0
 """From here on it is worth a line in the log."""
@@ -11,14 +13,8 @@ LATE_MS = 50.0
 log = structlog.get_logger(__name__)
 
 
-class LoopLag:
-    """Samples how much later than asked the loop wakes a sleeper.
-
-    `worst_ms` is the worst sample since it was last asked for.
-    """
-
-    def __init__(self) -> None:
-        self._worst_ms = 0.0
+class LoopLag(Histogram):
+    """Counts how much later than asked the loop wakes a sleeper."""
 
     async def run(self) -> None:
         """Samples until cancelled."""
@@ -27,11 +23,6 @@ class LoopLag:
             due = loop.time() + SAMPLE_S
             await asyncio.sleep(SAMPLE_S)
             lag_ms = (loop.time() - due) * 1e3
-            self._worst_ms = max(self._worst_ms, lag_ms)
+            self.record(int(lag_ms * 1e6))
             if lag_ms > LATE_MS:
                 log.debug("loop.late", lag_ms=round(lag_ms, 1))
-
-    def take_worst_ms(self) -> float:
-        """The worst sample, in ms, since the last call."""
-        worst, self._worst_ms = self._worst_ms, 0.0
-        return worst

@@ -43,10 +43,13 @@ class Runtime:
         Raises:
             OSError: says which protocol and address could not be had.
         """
-        self.engine.set_park_misses(self._on_miss is not None)
         self.engine.start()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.engine.fileno(), self._woken)
+
+    def set_park_wait(self, wait_ms: int) -> None:
+        """How long a request may wait for `on_miss`."""
+        self.engine.set_park_misses(self._on_miss is not None, wait_ms)
 
     async def stop(self, timeout_s: float) -> None:
         """Drains the workers: what they have received is answered, what they gave away is taken.

@@ -22,6 +22,8 @@ from beast.feeds.types import Feed, Mapping
 from beast.prices.catalogue import Catalogue
 from beast.prices.types import Market
 
+BACKFILL_NS = 5 * 10**9
+"""Unless set_backfill() says otherwise, in ns."""
 GIVE_UP_NS = 20 * 10**9
 """How long `ready` waits for an exchange's first price, in ns."""
 
@@ -91,9 +93,10 @@ class _Wish(msgspec.Struct, frozen=True):
 class _Running:
     """An exchange whose links are at work."""
 
-    def __init__(self, wish: _Wish, links: Sequence[Link], started_ns: int) -> None:
+    def __init__(self, wish: _Wish, links: Sequence[Link], ingests: Sequence[Ingest], started_ns: int) -> None:
         self.wish = wish
         self.links = links
+        self.ingests = ingests
         self.started_ns = started_ns
         self.has_price = False
         self.tasks = Tasks()
@@ -108,7 +111,6 @@ class FeedManager:
         engine: Where prices go.
         catalogue: Gives markets their places in the engine.
         urls: Says where to connect instead, for a simulator.
-        backfill_ms: A trade that is further behind the clock than this counts from its own time.
         clock: The time.
         rng: For the jitter between attempts.
         tls: For wss; the machine's trust store unless given.
@@ -120,7 +122,6 @@ class FeedManager:
         catalogue: Catalogue,
         *,
         urls: Urls | None = None,
-        backfill_ms: int = 5_000,
         clock: Clock | None = None,
         rng: Random | None = None,
         tls: ssl.SSLContext | None = None,
@@ -128,7 +129,7 @@ class FeedManager:
         self._engine = engine
         self._catalogue = catalogue
         self._urls = urls
-        self._backfill_ns = backfill_ms * 10**6
+        self._backfill_ns = BACKFILL_NS
         self._clock = clock or SystemClock()
         self._rng = rng or SystemRandom()
         self._tls = tls or ssl.create_default_context()  # once: it reads the whole trust store
@@ -160,6 +161,13 @@ class FeedManager:
                     self._running[name].wish = wish
                 else:
                     self._running[name] = self._start(wish)
+
+    def set_backfill(self, backfill_ms: int) -> None:
+        """A trade that is further behind the clock than this counts from its own time, from now on."""
+        self._backfill_ns = backfill_ms * 10**6
+        for running in self._running.values():
+            for ingest in running.ingests:
+                ingest.set_backfill_ns(self._backfill_ns)
 
     async def stop(self) -> None:
         """Closes every connection. The prices stay as they are."""
@@ -208,7 +216,7 @@ class FeedManager:
 
     def _start(self, wish: _Wish) -> _Running:
         gate = Gate(wish.feed.connect_interval_ms, self._clock)
-        links = []
+        links, ingests = [], []
         for number, mappings in enumerate(wish.parts):
             link = self._catalogue.link(wish.feed.name, number)
             instruments = {mapping.symbol: self._instrument(wish.feed, mapping) for mapping in mappings}
@@ -216,6 +224,7 @@ class FeedManager:
             ingest.set_symbols(
                 [(fold(wish.feed, mapping.key).encode(), instruments[mapping.symbol]) for mapping in mappings]
             )
+            ingests.append(ingest)
             links.append(
                 Link(
                     wish.feed,
@@ -232,7 +241,7 @@ class FeedManager:
                     tls=self._tls,
                 )
             )
-        return _Running(wish, links, self._clock.monotonic_ns())
+        return _Running(wish, links, ingests, self._clock.monotonic_ns())
 
     def _forget(self, instruments: dict[str, int], symbols: Sequence[str]) -> None:
         for symbol in symbols:

@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
 from beast.http.docs import DocsPage
 from beast.http.errors import EXCEPTION_HANDLERS, JSON, UNAUTHORIZED, Fault
-from beast.http.routes import admin, catalogue, prices
+from beast.http.routes import admin, catalogue, prices, telemetry
 from beast.http.services import Services
 
 
@@ -24,7 +24,12 @@ def build_app(services: Services, admin_key: str) -> ASGIApp:
         route_handlers=[
             *prices.ROUTES,
             *catalogue.ROUTES,
-            Router("/admin", route_handlers=admin.ROUTES, guards=[key.guard], security=[{"admin_key": []}]),
+            Router(
+                "/admin",
+                route_handlers=[*admin.ROUTES, *telemetry.ROUTES],
+                guards=[key.guard],
+                security=[{"admin_key": []}],
+            ),
             get_openapi,
         ],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},

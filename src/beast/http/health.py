@@ -4,6 +4,7 @@ import msgspec
 from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
+from litestar.types import ControllerRouterHandler
 
 from beast.http.errors import EXCEPTION_HANDLERS
 
@@ -66,10 +67,10 @@ async def get_ready(health: NamedDependency[SkipValidation[Health]]) -> Response
     return Response(report, status_code=200 if report.ready else 503)
 
 
-def build_health_app(health: Health) -> Litestar:
-    """The application of the health port."""
+def build_health_app(health: Health, *routes: ControllerRouterHandler) -> Litestar:
+    """The application of the health port: the two checks, and `routes`."""
     return Litestar(
-        route_handlers=[get_live, get_ready],
+        route_handlers=[get_live, get_ready, *routes],
         dependencies={"health": Provide(lambda: health, sync_to_thread=False)},
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,

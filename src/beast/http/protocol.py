@@ -16,7 +16,8 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from beast.http.errors import BAD_HOST, BAD_REQUEST, BODY_TOO_LARGE, HEAD_TOO_LARGE, TIMEOUT, Fault
+from beast.http.errors import BAD_HOST, BAD_REQUEST, BODY_TOO_LARGE, HEAD_TOO_LARGE, OVERLOADED, TIMEOUT, Fault
+from beast.http.gate import Gate
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 2.0
     """How long a refused client may go on sending, so that a reset does not destroy the refusal."""
     connections: int = 4096
+    """Of all clients together."""
+    connections_per_source: int = 256
+    """Of one IPv4 address or IPv6 /64; 0: no limit."""
 
 
 class Owed(Enum):
@@ -55,11 +59,14 @@ class GuardedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         *,
         limits: Limits,
+        gate: Gate,
         count: Callable[[str], None],
         first: bytes = b"",
     ) -> None:
         super().__init__(config, server_state, app_state, asyncio.get_running_loop())
         self._limits = limits
+        self._gate = gate
+        self._source: str | None = None
         self._count = count
         self._first = first
         self._owed = Owed.NOTHING
@@ -80,6 +87,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Waits for the first request; the bytes that came along are read once the transport is."""
         super().connection_made(transport)
+        self._source = self._gate.enter(transport.get_extra_info("peername"))
+        if self._source is None:
+            self._count("http_overloaded" if self._gate.full else "http_source_limited")
+            self._deaf = self._closing = True
+            transport.write(refusal_bytes(OVERLOADED, self.server_state.default_headers))
+            transport.close()
+            return
         self.timeout_keep_alive_task = self.loop.call_later(self._limits.head_s, self.timeout_keep_alive_handler)
         if self._first:
             self.loop.call_soon(self.data_received, b"")
@@ -87,6 +101,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops every clock."""
         self._closing = True
+        if self._source is not None:
+            self._gate.leave(self._source)
         self._stop_reading_clock()
         self._stop_sending_clock()
         self._unset_keepalive_if_required()

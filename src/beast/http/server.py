@@ -15,8 +15,8 @@ import structlog
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from beast.http.errors import OVERLOADED
-from beast.http.protocol import GuardedProtocol, Limits, refusal_bytes
+from beast.http.gate import Gate
+from beast.http.protocol import GuardedProtocol, Limits
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ class HttpServer:
         count: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.limits = limits or Limits()
+        self.gate = Gate(self.limits.connections, self.limits.connections_per_source)
         self._count = count
         self._config = Config(
             app,
@@ -83,11 +84,7 @@ class HttpServer:
 
     def adopt(self, fd: int, first: bytes) -> None:
         """Takes over an accepted, non-blocking TCP socket and the bytes that were read from it."""
-        sock = socket.socket(fileno=fd)
-        if len(self._state.connections) + len(self._arriving) >= self.limits.connections:
-            self._turn_away(sock)
-            return
-        task = asyncio.create_task(self._adopt(sock, first))
+        task = asyncio.create_task(self._adopt(socket.socket(fileno=fd), first))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
 
@@ -113,7 +110,13 @@ class HttpServer:
 
     def _protocol(self, first: bytes = b"") -> GuardedProtocol:
         return GuardedProtocol(
-            self._config, self._state, self._lifespan.state, limits=self.limits, count=self._count, first=first
+            self._config,
+            self._state,
+            self._lifespan.state,
+            limits=self.limits,
+            gate=self.gate,
+            count=self._count,
+            first=first,
         )
 
     async def _adopt(self, sock: socket.socket, first: bytes) -> None:
@@ -123,11 +126,6 @@ class HttpServer:
         except OSError as error:
             sock.close()
             log.debug("http.adopt_failed", error=str(error))
-
-    def _turn_away(self, sock: socket.socket) -> None:
-        self._count("http_overloaded")
-        with sock, contextlib.suppress(OSError):
-            sock.send(refusal_bytes(OVERLOADED, self._state.default_headers))
 
     def _set_date(self) -> None:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]

@@ -7,6 +7,7 @@ import msgspec
 
 from beast._fast import Engine
 from beast.base.clock import Clock
+from beast.engine.telemetry import Telemetry
 from beast.feeds.manager import ExchangeStatus, FeedManager
 from beast.http.health import Health, HealthReport
 from beast.prices.catalogue import Catalogue
@@ -25,7 +26,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: list[ExchangeStatus]
     assets: int
     keys: int
-    gauges: dict[str, float]
+    usage_pending: int
     counters: dict[str, int]
 
 
@@ -38,15 +39,19 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     health: Health
     clock: Clock
     node: str
+    region: str
     version: str
     home: str
     started_ns: int
     """CLOCK_MONOTONIC."""
     ports: dict[str, int]
-    counters: Callable[[], dict[str, int]]
-    """The engine's and the database's."""
-    gauges: Callable[[], dict[str, float]]
-    """Figures that no counter holds: loop lag in ms, usage not yet flushed."""
+    telemetry: Telemetry
+    usage_pending: Callable[[], int]
+    """Answers that are not yet with the accounts."""
+
+    def uptime_s(self) -> float:
+        """Since the server was started."""
+        return (self.clock.monotonic_ns() - self.started_ns) / 1e9
 
     def status(self) -> Status:
         """What `beast status` and GET /admin/status show."""
@@ -55,12 +60,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
             version=self.version,
             pid=os.getpid(),
             home=self.home,
-            uptime_s=(self.clock.monotonic_ns() - self.started_ns) / 1e9,
+            uptime_s=self.uptime_s(),
             ports=self.ports,
             health=self.health.report(),
             exchanges=self.feeds.status(),
             assets=len(self.catalogue.assets()),
             keys=self.engine.key_count,
-            gauges=self.gauges(),
-            counters=self.counters(),
+            usage_pending=self.usage_pending(),
+            counters=self.telemetry.counters(),
         )

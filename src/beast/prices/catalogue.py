@@ -88,6 +88,10 @@ class Catalogue:
         """The instrument of a market being priced."""
         return self._current.get((exchange, asset))
 
+    def instruments(self) -> list[Instrument]:
+        """All markets being priced, in the order loaded."""
+        return list(self._current.values())
+
     def of_exchange(self, exchange: str) -> list[Instrument]:
         """The markets of one exchange, in the order loaded."""
         return [each for each in self._current.values() if each.market.exchange == exchange]

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from beast._fast import Engine
+from beast.cluster.types import Parameters
 
 RECORD_BYTES = 48
 DRAIN_S = 0.05
 """A full ring of 64K records lasts 130 ms at the aim of 500,000 requests a second and core."""
 BUSY_RECORDS = 1 << 13
 """More than this in one turn: the rings fill quickly, so the next turn comes at once."""
-FLUSH_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,15 @@ class Drainer:
         self._report = report
         self._pending: Counter[int] = Counter()
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def pending(self) -> int:
+        self.pending = 0
         """Answers drained but not yet with the accounts."""
-        return self._pending.total()
+        self.tune(Parameters())
+
+    def tune(self, parameters: Parameters) -> None:
+        """Takes the parameters that begin with `sqs_`, from now on."""
+        self._flush_s = parameters.sqs_flush_ms / 1e3
+        self._buffer_size = parameters.sqs_buffer_size
+        self._timeout_s = parameters.sqs_timeout_ms / 1e3
 
     def start(self) -> None:
         """Starts draining on the running loop."""
@@ -66,27 +70,34 @@ class Drainer:
         count = len(records) // RECORD_BYTES
         if count:
             self._engine.count("batch_rows_queued", count)
-            for key_id, answered in answers:
-                self._pending[key_id] += answered
+            self._keep(answers)
         return count
 
     async def flush(self) -> None:
-        """Hands the sums to the sink; keeps them when it fails."""
-        batch, self._pending = self._pending, Counter()
+        """Hands the sums to the sink; keeps them when it fails or takes too long."""
+        batch = list(self._pending.items())
+        self._pending.clear()
+        self.pending = 0
         if not batch:
             return
         self._engine.count("bg_work_submitted")
         try:
-            await self._add_usage(list(batch.items()))
+            async with asyncio.timeout(self._timeout_s):
+                await self._add_usage(batch)
         except asyncio.CancelledError:
-            self._pending.update(batch)
+            self._keep(batch)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be lost by it
-            self._pending.update(batch)
-            self._report(f"usage is kept in memory: {error}")
+            self._keep(batch)
+            self._report(f"usage is kept in memory: {str(error) or 'the database took too long'}")
         else:
             self._engine.count("bg_work_completed")
             self._report(None)
+
+    def _keep(self, answers: Sequence[tuple[int, int]]) -> None:
+        for key_id, answered in answers:
+            self._pending[key_id] += answered
+            self.pending += answered
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -95,10 +106,11 @@ class Drainer:
         try:
             while True:
                 drained = self.drain()
-                if loop.time() - flushed_at >= FLUSH_S and (flushing is None or flushing.done()):
+                due = loop.time() - flushed_at >= self._flush_s or self.pending >= self._buffer_size
+                if due and (flushing is None or flushing.done()):
                     flushed_at = loop.time()
                     flushing = asyncio.create_task(self.flush(), name="usage-flush")
-                await asyncio.sleep(0 if drained > BUSY_RECORDS else DRAIN_S)
+                await asyncio.sleep(0 if drained > BUSY_RECORDS else min(DRAIN_S, self._flush_s))
         finally:
             if flushing is not None:
                 await asyncio.wait({flushing})

@@ -152,5 +152,7 @@ def test_every_setting_is_documented_as_it_is(setting: object) -> None:
     default = getattr(Config(), name)
     shown = str(default).lower() if isinstance(default, bool) else str(default)
     assert (
-        name in {"home", "node", "workers"} or f"| `{shown}` |" in rows[0] or (default == "" and "| none |" in rows[0])
+        name in {"home", "node", "region", "workers"}
+        or f"| `{shown}` |" in rows[0]
+        or (default == "" and "| none |" in rows[0])
     )

@@ -40,30 +40,24 @@ def test_a_profile_keeps_the_rules(name: str) -> None:
     profile = shipped_profiles()[name]
     live = name in {"demo", "debug", "fresh-price"}
     assert profile.cache_ttl_ms == (13_000 if live else 300_000)
-    assert (profile.usage_flush_ms, profile.usage_buffer) == ((100, 50_000) if live else (50, 100_000))
+    assert (profile.sqs_flush_ms, profile.sqs_buffer_size) == ((100, 50_000) if live else (50, 100_000))
     assert profile.db_max_idle == profile.db_max_open
-    assert profile.cache_pool_size % 3 == 0
+    assert profile.http_connections_per_source == (256 if live else 0)
     if name.startswith(("lrs", "combined")):
         assert profile.db_max_open == 180
-    if name.startswith("lrs"):
-        assert profile.cache_read_ms == 1_000
-    if name.endswith(("alb", "nlb")) or name in {"demo", "fresh-price"}:
-        assert profile.governor
-    if name.endswith("direct"):
-        assert not profile.governor
     assert (profile.log_level == "debug") == (name == "debug")
 
 
 def test_a_profile_must_be_complete_and_good() -> None:
     text = (ROOT / "profiles" / "demo.toml").read_text()
     with pytest.raises(BeastError, match=r"x\.toml: misses log_level"):
-        read_profile("x.toml", text.replace('log_level = "info"', ""))
+        read_profile("x.toml", text.replace('log_level = "configured"', ""))
     with pytest.raises(BeastError, match="db_max_idle must equal db_max_open"):
         read_profile("x.toml", text.replace("db_max_idle = 12", "db_max_idle = 13"))
     with pytest.raises(BeastError, match="unknown parameter turbo"):
         read_profile("x.toml", text + "turbo = true\n")
-    with pytest.raises(BeastError, match="a multiple of 3"):
-        read_profile("x.toml", text.replace("cache_pool_size = 30", "cache_pool_size = 31"))
+    with pytest.raises(BeastError, match="sqs_flush_ms = 9"):
+        read_profile("x.toml", text.replace("sqs_flush_ms = 100", "sqs_flush_ms = 9"))
 
 
 def test_bad_rows_are_left_out_and_the_rest_holds() -> None:
@@ -71,13 +65,13 @@ def test_bad_rows_are_left_out_and_the_rest_holds() -> None:
         Row("cache_ttl_ms", 5_000),
         Row("key_reread_s", "soon"),
         Row("of_a_newer_node", 1),
-        Row("governor", value=False),
+        Row("sqs_flush_ms", 50),
     ]
-    assert effective(rows) == Parameters(cache_ttl_ms=5_000, governor=False)
+    assert effective(rows) == Parameters(cache_ttl_ms=5_000, sqs_flush_ms=50)
     assert effective([Row("db_max_open", 5)]) == Parameters()
 
 
-@pytest.mark.parametrize(("name", "value"), [("cache_ttl_ms", 99), ("cache_ttl_ms", True), ("governor", 1), ("x", 1)])
+@pytest.mark.parametrize(("name", "value"), [("cache_ttl_ms", 99), ("cache_ttl_ms", True), ("log_level", 1), ("x", 1)])
 def test_values_are_checked(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=name):
         checked_value(name, value)
@@ -85,7 +79,7 @@ def test_values_are_checked(name: str, value: object) -> None:
 
 def test_changes_tell_old_and_new() -> None:
     old = Parameters()
-    assert changes(old, msgspec.structs.replace(old, governor=False)) == [Change("governor", old=True, new=False)]
+    assert changes(old, msgspec.structs.replace(old, sqs_flush_ms=50)) == [Change("sqs_flush_ms", old=100, new=50)]
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=lambda parameter: parameter.name)

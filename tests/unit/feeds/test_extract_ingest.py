@@ -95,6 +95,9 @@ def test_a_backfilled_trade_is_fresh_since_its_own_time_only(feeder: Feeder) -> 
     assert (feeder.state(NOW), feeder.state(NOW + 2 * S)) == ("live", "quiet")
     feeder.ingest.feed(frame(("BTC-USD", "1.5", WALL - 2 * S)), NOW, WALL)
     assert feeder.state(NOW + 12 * S) == "live"
+    feeder.ingest.set_backfill_ns(S)
+    feeder.ingest.feed(frame(("BTC-USD", "1.6", WALL - 2 * S)), NOW, WALL)
+    assert (feeder.state(NOW + 10 * S), feeder.state(NOW + 12 * S)) == ("live", "quiet")
 
 
 def test_a_trade_told_again_over_a_new_connection_is_proven_but_not_newer(feeder: Feeder) -> None:

@@ -226,6 +226,21 @@ async def test_one_connection_too_many_is_turned_away() -> None:
     assert b.counted["http_overloaded"] == 1
 
 
+async def test_one_connection_too_many_of_one_source_is_turned_away() -> None:
+    async with bench(connections_per_source=2) as b:
+        with b.connect(b""), b.connect(b""):
+            answer = await b.talk(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", end=False)
+            assert statuses(answer) == [503]
+            b.server.gate.limit(0)
+            answer = await b.talk(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert statuses(answer) == [200]
+        b.server.gate.limit(1)
+        while b.server.connections:  # noqa: ASYNC110 - seen from outside
+            await asyncio.sleep(0.01)
+        assert statuses(await b.talk(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == [200]
+    assert b.counted["http_source_limited"] == 1
+
+
 async def test_stop_finishes_what_is_being_answered() -> None:
     b = Bench()
     await b.server.start()

@@ -1,24 +1,18 @@
 """The price port's application on a listener of its own, answering from a real engine without workers."""
 
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any
 
 import httpx
 import pytest
+from tests.fixtures.services import make_services
 
-from beast._fast import Engine, monotonic_ns
-from beast.base.clock import SystemClock
-from beast.feeds.manager import FeedManager
 from beast.http.app import build_app
 from beast.http.health import Health, build_health_app
 from beast.http.server import HttpServer
 from beast.http.services import Services
-from beast.prices.catalogue import Catalogue
-from beast.prices.types import Market
 
 pytestmark = pytest.mark.anyio
 
@@ -33,37 +27,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def services() -> Services:
-    clock = SystemClock()
-    engine = Engine(node="test", max_keys=1024, max_instruments=64)
-    catalogue = Catalogue(engine, max_instruments=64)
-    catalogue.load(
-        [
-            Market(exchange="kraken", asset="BTC", currency="USD", priority=2),
-            Market(exchange="okx", asset="BTC", currency="USDT", priority=1),
-            Market(exchange="okx", asset="ETH", currency="USDT", priority=1, category="major"),
-        ],
-        {"okx": "OKX"},
-    )
-    bitcoin = catalogue.find("okx", "BTC")
-    assert bitcoin is not None
-    engine.publish(bitcoin.id, b"83421.57", 1_776_003_781_123_456_000, monotonic_ns(), epoch=1)
-    engine.put_key(sha256(b"tb_partner").digest(), 1, per_second=0, burst=0, partner=True)
-    engine.put_key(sha256(b"tb_slow").digest(), 2, per_second=1, burst=1)
-    engine.put_key(sha256(b"tb_spent").digest(), 3, per_second=10, burst=10, allowance=0)
-    return Services(
-        engine=engine,
-        catalogue=catalogue,
-        feeds=FeedManager(engine, catalogue, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
-        health=Health(),
-        clock=clock,
-        node="test",
-        version="0",
-        home="/nowhere",
-        started_ns=clock.monotonic_ns(),
-        ports={"http": 1},
-        counters=engine.counters,
-        gauges=dict,
-    )
+    return make_services()
 
 
 @asynccontextmanager
@@ -225,7 +189,10 @@ async def test_the_public_lists(client: httpx.AsyncClient) -> None:
 async def test_the_description_names_every_path(client: httpx.AsyncClient) -> None:
     description = json.loads((await client.get("/openapi.json")).content)
     assert description["openapi"].startswith("3.1")
-    assert set(description["paths"]) == {"/price", "/prices", "/exchanges", "/assets", "/admin/status"}
+    assert set(description["paths"]) == {
+        *("/price", "/prices", "/exchanges", "/assets"),
+        *("/admin/status", "/admin/stress-stats", "/admin/stress-reset"),
+    }
     assert "post" in description["paths"]["/prices"]
     page = await client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -1,5 +1,6 @@
 """Nothing that was answered is lost on its way to the accounts, whatever the sink does."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from hashlib import sha256
 import pytest
 
 from beast._fast import Engine, monotonic_ns
+from beast.cluster.types import Parameters
 from beast.usage.drainer import Drainer
 
 pytestmark = pytest.mark.anyio
@@ -32,13 +34,15 @@ class Sink:
     """Accounts that can be away."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.away = self.hangs = False
         self.taken: Counter[int] = Counter()
         self.told: list[str | None] = []
 
     async def add_usage(self, pairs: Sequence[tuple[int, int]]) -> int:
         if self.away:
             raise ConnectionError("the database is away")
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
         self.taken.update(dict(pairs))
         return len(pairs)
 
@@ -86,3 +90,35 @@ async def test_stop_drains_and_flushes_the_last_record(engine: Engine) -> None:
     ask(engine, 1, 1000)
     await drainer.stop()
     assert sink.taken == {1: 1000}
+
+
+async def test_a_sink_that_takes_too_long_is_given_up_and_told_again(engine: Engine) -> None:
+    sink = Sink()
+    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+    drainer.tune(Parameters(sqs_timeout_ms=100))
+    sink.hangs = True
+    ask(engine, 1, 3)
+    drainer.drain()
+    await drainer.flush()
+    assert (drainer.pending, sink.told) == (3, ["usage is kept in memory: the database took too long"])
+    sink.hangs = False
+    await drainer.flush()
+    assert (drainer.pending, sink.taken) == (0, {1: 3})
+
+
+async def test_usage_goes_to_the_sink_in_time_or_when_there_is_much_of_it(engine: Engine) -> None:
+    sink = Sink()
+    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+    drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000))
+    drainer.start()
+    ask(engine, 1, 1_000)
+    async with asyncio.timeout(5):
+        while not sink.taken:  # noqa: ASYNC110 - the sink raises no event
+            await asyncio.sleep(0.001)
+    assert sink.taken == {1: 1_000}
+    ask(engine, 1, 1)
+    drainer.tune(Parameters(sqs_flush_ms=10))
+    async with asyncio.timeout(5):
+        while sink.taken != {1: 1_001}:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.001)
+    await drainer.stop()

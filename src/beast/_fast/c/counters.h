@@ -53,6 +53,7 @@
     X(http_closed)                                                                                \
     X(http_timed_out)                                                                             \
     X(http_overloaded)   /* connections refused because every slot is taken */                    \
+    X(http_source_limited) /* connections refused because their source has too many */            \
     X(usage_records)                                                                              \
     X(usage_lost)        /* the ring was full: must never happen below the drainer's limit */     \
     X(miss_overflows)                                                                             \

@@ -29,12 +29,13 @@ static beast_status open_shared(beast_engine *engine)
     shared->prices = beast_price_table_new(config->max_instruments);
     shared->keys = beast_key_table_new(config->max_keys);
     shared->sources = beast_source_limit_new(config->source_per_second);
+    engine->config.http.sources = beast_http_sources_new(config->http_connections_per_source);
     shared->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     shared->tail_len = (uint32_t)snprintf(shared->tail, sizeof shared->tail, ",\"node\":\"%s\"", config->node);
     atomic_init(&shared->ttl_ns, config->ttl_ns);
     if (shared->wake_fd < 0)
         return BEAST_SYSTEM;
-    return shared->prices && shared->keys && shared->sources ? BEAST_OK : BEAST_NO_MEMORY;
+    return shared->prices && shared->keys && shared->sources && config->http.sources ? BEAST_OK : BEAST_NO_MEMORY;
 }
 
 static beast_protocol protocol_of(const beast_engine *engine, uint32_t lane)
@@ -99,6 +100,7 @@ void beast_engine_free(beast_engine *engine)
     for (uint32_t i = 0; i < engine->n_lanes; i++)
         beast_lane_close(&engine->lanes[i]);
     beast_batch_free(engine->own);
+    beast_http_sources_free(engine->config.http.sources);
     beast_source_limit_free(engine->shared.sources);
     beast_key_table_free(engine->shared.keys);
     beast_price_table_free(engine->shared.prices);
@@ -197,6 +199,11 @@ bool beast_engine_running(const beast_engine *engine)
 beast_shared *beast_engine_shared(beast_engine *engine)
 {
     return &engine->shared;
+}
+
+beast_http_sources *beast_engine_http_sources(beast_engine *engine)
+{
+    return engine->config.http.sources;
 }
 
 uint32_t beast_engine_lanes(const beast_engine *engine)

@@ -17,6 +17,7 @@ typedef struct beast_engine_config {
     uint32_t max_keys, max_instruments;
     uint32_t usage_ring, miss_ring;
     uint32_t source_per_second;
+    uint32_t http_connections_per_source; /* 0: no limit */
     int64_t ttl_ns;
     bool pin;                  /* worker i to processor i */
     beast_http_config http;
@@ -41,6 +42,7 @@ int beast_engine_http_port(const beast_engine *engine);
 uint32_t beast_engine_udp_buffer(const beast_engine *engine); /* bytes the kernel granted, smallest of all */
 
 beast_shared *beast_engine_shared(beast_engine *engine);
+beast_http_sources *beast_engine_http_sources(beast_engine *engine);
 bool beast_engine_running(const beast_engine *engine);
 uint32_t beast_engine_lanes(const beast_engine *engine);      /* the last one is the main thread's */
 beast_lane *beast_engine_lane(beast_engine *engine, uint32_t number);

@@ -10,6 +10,7 @@
 
 _Static_assert(sizeof(beast_http_conn) <= BEAST_CACHE_LINE, "idle connections must be cheap");
 _Static_assert(BEAST_HTTP_WRITE < 1 << 17, "unsent_at and unsent_len must hold it");
+_Static_assert(BEAST_HTTP_READ < 1 << 15, "unread_len must hold it");
 
 static bool buffers_open(beast_http_buffers *buffers, uint32_t count, size_t size)
 {
@@ -61,6 +62,7 @@ bool beast_http_pool_open(beast_http_pool *pool, beast_lane *lane, const beast_h
     uint32_t buffers = config->max_connections < BUFFERS_MAX ? config->max_connections : BUFFERS_MAX;
     memset(pool, 0, sizeof *pool);
     pool->lane = lane;
+    pool->sources = config->sources;
     pool->max = config->max_connections;
     pool->limit_ns[BEAST_HTTP_WAIT_IDLE] = config->idle_ns;
     pool->limit_ns[BEAST_HTTP_WAIT_HEAD] = config->head_ns;
@@ -89,14 +91,24 @@ void beast_http_pool_close(beast_http_pool *pool)
     free(pool->writes.memory);
 }
 
-beast_http_conn *beast_http_conn_open(beast_http_pool *pool, int fd, int64_t now_ns)
+beast_http_conn *beast_http_conn_open(beast_http_pool *pool, int fd, const struct sockaddr *peer, int64_t now_ns)
 {
+    beast_counters *counters = &pool->lane->counters;
     beast_http_conn *conn = pool->free_slots;
-    if (!conn)
+    uint32_t source = 0;
+    if (!conn) {
+        beast_count(counters, BEAST_COUNTER_http_overloaded, 1);
         return NULL;
+    }
+    if (pool->sources && !beast_http_sources_enter(pool->sources, peer, &source)) {
+        beast_count(counters, BEAST_COUNTER_http_source_limited, 1);
+        return NULL;
+    }
+    beast_count(counters, BEAST_COUNTER_http_accepted, 1);
     pool->free_slots = conn->next;
     pool->open++;
-    *conn = (beast_http_conn){.fd = fd, .open = true, .wait = BEAST_HTTP_WAIT_IDLE, .since_ns = now_ns};
+    *conn = (beast_http_conn){
+        .fd = fd, .open = true, .wait = BEAST_HTTP_WAIT_IDLE, .since_ns = now_ns, .source = source};
     append_wait(&pool->waits[BEAST_HTTP_WAIT_IDLE], conn);
     return conn;
 }
@@ -115,6 +127,8 @@ void beast_http_conn_forget(beast_http_pool *pool, beast_http_conn *conn)
 {
     if (conn->ready)
         drop_ready(pool, conn);
+    if (pool->sources)
+        beast_http_sources_leave(pool->sources, conn->source);
     unlink_wait(conn);
     give_buffer(&pool->reads, &conn->unread);
     give_buffer(&pool->writes, &conn->unsent);
@@ -158,7 +172,7 @@ static void make_room(beast_http_pool *pool, const beast_http_conn *conn, bool u
 
 void beast_http_keep_unread(beast_http_pool *pool, beast_http_conn *conn, const uint8_t *bytes, uint32_t len)
 {
-    conn->unread_len = (uint16_t)len;
+    conn->unread_len = len & 0x7FFF;
     if (len == 0) {
         give_buffer(&pool->reads, &conn->unread);
         return;

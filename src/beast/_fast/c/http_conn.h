@@ -22,11 +22,9 @@ typedef struct beast_http_conn {
     int64_t since_ns;                    /* CLOCK_MONOTONIC: when this wait began */
     uint8_t *unread, *unsent;            /* pooled buffers or NULL */
     int fd;
-    uint32_t unsent_at : 17, closing : 1, leaving : 1, ready : 1;
-    uint32_t unsent_len : 17;
-    uint16_t unread_len;
-    uint8_t wait;                        /* beast_http_wait */
-    bool open;
+    uint32_t source;                     /* beast_http_sources' name for where it comes from */
+    uint32_t unsent_at : 17, wait : 2 /* beast_http_wait */, open : 1, closing : 1, leaving : 1, ready : 1;
+    uint32_t unsent_len : 17, unread_len : 15;
 } beast_http_conn;
 
 typedef struct beast_http_buffers {
@@ -36,6 +34,7 @@ typedef struct beast_http_buffers {
 
 typedef struct beast_http_pool {
     beast_lane *lane;
+    beast_http_sources *sources;
     beast_http_conn *slots, *free_slots;
     uint32_t max, open;
     int64_t limit_ns[BEAST_HTTP_WAITS];
@@ -47,8 +46,8 @@ typedef struct beast_http_pool {
 bool beast_http_pool_open(beast_http_pool *pool, beast_lane *lane, const beast_http_config *config);
 void beast_http_pool_close(beast_http_pool *pool); /* closes every connection */
 
-/* NULL: every slot is taken. */
-beast_http_conn *beast_http_conn_open(beast_http_pool *pool, int fd, int64_t now_ns);
+/* NULL: every slot is taken, or the peer has enough of them. Counts the connection, or why there is none. */
+beast_http_conn *beast_http_conn_open(beast_http_pool *pool, int fd, const struct sockaddr *peer, int64_t now_ns);
 /* Counts and closes; the slot may be another connection's from then on. */
 void beast_http_conn_close(beast_http_pool *pool, beast_http_conn *conn);
 /* The socket is somebody else's by now. */

@@ -16,6 +16,10 @@
 #define TICK_MS 50            /* how late clocks and draining may be noticed */
 #define TICK_NS (TICK_MS * INT64_C(1000000))
 #define ACCEPT_PAUSE_NS INT64_C(100000000)
+/* What the kernel may keep for one connection, in bytes, before it doubles them: left to itself it grows to megabytes
+ * for whoever sends without end or never reads. */
+#define RECEIVE_BUFFER (64 << 10)
+#define SEND_BUFFER (256 << 10)
 
 static bool watch_listener(beast_http *http, int operation, uint32_t events)
 {
@@ -23,9 +27,17 @@ static bool watch_listener(beast_http *http, int operation, uint32_t events)
     return epoll_ctl(http->epoll_fd, operation, http->listen_fd, &event) == 0;
 }
 
+/* Connections inherit these from their listener. */
+static void set_options(int listen_fd)
+{
+    const int on = 1, receive = RECEIVE_BUFFER, send = SEND_BUFFER;
+    setsockopt(listen_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(listen_fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
+    setsockopt(listen_fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof send);
+}
+
 beast_http *beast_http_new(beast_lane *lane, int listen_fd, const beast_http_config *config)
 {
-    int on = 1;
     beast_http *http = calloc(1, sizeof *http);
     if (!http)
         return NULL;
@@ -33,8 +45,7 @@ beast_http *beast_http_new(beast_lane *lane, int listen_fd, const beast_http_con
     http->listen_fd = listen_fd;
     http->request.price.scratch = http->scratch;
     http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    /* Connections inherit it from their listener. */
-    setsockopt(listen_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    set_options(listen_fd);
     if (http->epoll_fd >= 0 && beast_http_pool_open(&http->pool, lane, config) &&
         watch_listener(http, EPOLL_CTL_ADD, EPOLLIN))
         return http;
@@ -52,20 +63,17 @@ void beast_http_free(beast_http *http)
     free(http);
 }
 
-static void add_connection(beast_http *http, int fd)
+static void add_connection(beast_http *http, int fd, const struct sockaddr *peer)
 {
-    beast_counters *counters = &http->lane->counters;
-    beast_http_conn *conn = beast_http_conn_open(&http->pool, fd, http->moment.now_ns);
+    beast_http_conn *conn = beast_http_conn_open(&http->pool, fd, peer, http->moment.now_ns);
     /* Both directions at once, by their edges: waiting to send later costs no system call. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = conn};
     if (!conn) {
-        beast_count(counters, BEAST_COUNTER_http_overloaded, 1);
         close(fd);
         return;
     }
-    beast_count(counters, BEAST_COUNTER_http_accepted, 1);
     if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-        beast_count(counters, BEAST_COUNTER_http_overloaded, 1);
+        beast_count(&http->lane->counters, BEAST_COUNTER_http_overloaded, 1);
         beast_http_conn_close(&http->pool, conn);
     }
 }
@@ -74,9 +82,11 @@ static void add_connection(beast_http *http, int fd)
 static bool accept_some(beast_http *http)
 {
     for (int i = 0; i < ACCEPT_MAX; i++) {
-        int fd = accept4(http->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof peer;
+        int fd = accept4(http->listen_fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            add_connection(http, fd);
+            add_connection(http, fd, (const struct sockaddr *)&peer);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             /* The queue stays readable: asking again at once would be a busy loop. */
             beast_count(&http->lane->counters, BEAST_COUNTER_http_overloaded, 1);

@@ -3,6 +3,7 @@
 #ifndef BEAST_HTTP_IO_H
 #define BEAST_HTTP_IO_H
 
+#include "http_sources.h"
 #include "lane.h"
 
 typedef struct beast_http_config {
@@ -10,6 +11,7 @@ typedef struct beast_http_config {
     int64_t head_ns;          /* a request must be whole this long after its first byte */
     int64_t idle_ns;          /* keep-alive: silence between requests */
     int64_t send_ns;          /* a client that doesn't read its answers */
+    beast_http_sources *sources; /* shared by all lanes; NULL: connections are not counted by source */
 } beast_http_config;
 
 typedef struct beast_http beast_http;

@@ -105,6 +105,11 @@ void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
     ingest->epoch = epoch;
 }
 
+void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns)
+{
+    ingest->config.backfill_ns = backfill_ns;
+}
+
 static uint8_t fold_byte(uint8_t c, beast_fold fold)
 {
     uint8_t lower = c | 0x20;

@@ -40,6 +40,7 @@ beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbo
                                   uint32_t n);
 /* Trades from now on came over this epoch of the link. */
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch);
+void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns);
 
 /* Reads one frame, proves the link alive, publishes what it brings and counts it. `received_ns` is CLOCK_MONOTONIC,
  * `wall_ns` CLOCK_REALTIME at the same moment. Allocates nothing. */

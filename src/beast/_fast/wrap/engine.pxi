@@ -52,6 +52,7 @@ cdef class Engine:
         ttl_ms=13_000,
         bint pin=False,
         http_max_connections=16_384,
+        http_connections_per_source=256,
         http_head_ms=10_000,
         http_idle_ms=75_000,
         http_send_ms=10_000,
@@ -76,6 +77,9 @@ cdef class Engine:
         config.ttl_ns = ns_of_ms("ttl_ms", ttl_ms)
         config.pin = pin
         config.http.max_connections = <uint32_t>between("http_max_connections", http_max_connections, 1, 1 << 20)
+        config.http_connections_per_source = <uint32_t>between(
+            "http_connections_per_source", http_connections_per_source, 0, 1_000_000
+        )
         config.http.head_ns = ns_of_ms("http_head_ms", http_head_ms)
         config.http.idle_ns = ns_of_ms("http_idle_ms", http_idle_ms)
         config.http.send_ns = ns_of_ms("http_send_ms", http_send_ms)
@@ -150,6 +154,10 @@ cdef class Engine:
 
     def set_source_per_second(self, per_second: int) -> None:
         beast_source_limit_set(self.shared.sources, <uint32_t>between("per_second", per_second, 0, 1_000_000))
+
+    def set_http_connections_per_source(self, limit: int) -> None:
+        """0: no limit. Who has more already keeps them."""
+        beast_http_sources_set(beast_engine_http_sources(self._engine), <uint32_t>between("limit", limit, 0, 1_000_000))
 
     def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None:
         beast_shared_set_parking(self.shared, bool(park), ns_of_ms("wait_ms", wait_ms))

@@ -66,6 +66,7 @@ cdef extern from "ingest.h":
     void beast_ingest_free(beast_ingest *ingest)
     int beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbols, const uint32_t *instruments, uint32_t n)
     void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
+    void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns)
     beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                      int64_t wall_ns)
 
@@ -236,6 +237,10 @@ cdef class Ingest:
     def set_epoch(self, uint32_t epoch):
         """Trades from now on came over this epoch of the link."""
         beast_ingest_epoch(self._ingest, epoch)
+
+    def set_backfill_ns(self, int64_t backfill_ns):
+        """A trade further behind the clock than this is fresh since its own time only."""
+        beast_ingest_backfill(self._ingest, backfill_ns)
 
     def feed(self, frame, int64_t received_ns, int64_t wall_ns):
         """Publishes what the frame brings; returns its kind. Anything but a trade frame is for Python to read."""
