@@ -139,7 +139,8 @@ static bool hold(entry *at, const beast_trade *trade, int64_t received_ns, int64
 {
     int64_t time_ns = trade->time_ns ? trade->time_ns : wall_ns;
     int64_t order_ns = time_ns < wall_ns ? time_ns : wall_ns;
-    if (at->price_len && order_ns < at->order_ns)
+    /* Only a clock that was set back makes a trade that is newer by its own time seem older by ours. */
+    if (at->price_len && order_ns < at->order_ns && trade->time_ns && trade->time_ns < at->time_ns)
         return false;
     at->order_ns = order_ns;
     if (time_ns == at->time_ns && trade->price.len == at->price_len &&

@@ -2,7 +2,8 @@
  * an older trade never takes the place of a newer one. Main thread only.
  *
  * Trades are ordered by their own time, but never later than the clock that received them: one trade dated into the
- * future can't shut out those that follow. Of two equal ones the later frame wins. */
+ * future can't shut out those that follow. Nor can a clock that was set back: a trade that is newer by its own time
+ * wins then, too, and so does one without a time. Of two equal ones the later frame wins. */
 #ifndef BEAST_INGEST_H
 #define BEAST_INGEST_H
 
