@@ -29,6 +29,7 @@ CLOSE_S = 1.0
 """How long the peer may take to answer a Close, in seconds."""
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _TRADE = 1
+_MALFORMED = 2
 _MS = 10**6
 
 
@@ -58,7 +59,7 @@ class FrameSink(Protocol):
         """The epoch of the connection that brings the frames."""
 
     def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int) -> int:
-        """Publishes what the frame brings; returns its kind, 1 for trades."""
+        """Publishes what the frame brings; returns its kind: 1 for trades, 2 for what is not JSON."""
 
 
 class End(NamedTuple):
@@ -128,8 +129,9 @@ class Connection(WSListener):
         """Hot for whole data frames; the frame's memory dies with this call."""
         if frame.msg_type in _DATA and frame.fin and not self._fragments:
             payload = frame.get_payload_as_memoryview()
-            if self._sink.feed(payload, self._clock.monotonic_ns(), self._clock.wall_ns()) != _TRADE:
-                self._read(bytes(payload))
+            kind = self._sink.feed(payload, self._clock.monotonic_ns(), self._clock.wall_ns())
+            if kind != _TRADE:
+                self._read(bytes(payload), kind)
             return
         self._table.link_proven(self._link, self._clock.monotonic_ns())
         if frame.msg_type == WSMsgType.PING:
@@ -188,13 +190,15 @@ class Connection(WSListener):
         if frame.fin:
             message = bytes(self._fragments)
             self._fragments.clear()
-            if self._sink.feed(message, self._clock.monotonic_ns(), self._clock.wall_ns()) != _TRADE:
-                self._read(message)
+            kind = self._sink.feed(message, self._clock.monotonic_ns(), self._clock.wall_ns())
+            if kind != _TRADE:
+                self._read(message, kind)
 
-    def _read(self, frame: bytes) -> None:
+    def _read(self, frame: bytes, kind: int) -> None:
         """Acts on a frame that brought no trade."""
+        unread = "frames_malformed" if kind == _MALFORMED else "frames_ignored"
         if len(frame) > READ_MAX:
-            self._table.count("frames_ignored")
+            self._table.count(unread)
             return
         answer = self._classify(frame)
         match answer.kind:
@@ -210,7 +214,7 @@ class Connection(WSListener):
             case "notice":
                 self.close(f"the exchange asked to reconnect: {answer.text}".rstrip(": "), planned=True)
             case "ignored":
-                self._table.count("frames_ignored")
+                self._table.count(unread)
 
     def _reply(self, frame: bytes) -> None:
         try:

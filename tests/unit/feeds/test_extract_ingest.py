@@ -143,7 +143,7 @@ def test_every_frame_and_every_trade_is_counted_once(feeder: Feeder) -> None:
     assert counted == {
         "frames": 6,
         "frames_ignored": 1,
-        "frames_malformed": 2,
+        "frames_malformed": 1,
         "ws_trades": 2,
         "trades_unmapped": 1 + 1 + 64,
         "trades_bad_price": 1,

@@ -176,8 +176,6 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
     beast_ingested result = {.kind = beast_extract(ingest->config.plan, frame, len, &ingest->extraction)};
     beast_count(counters, BEAST_COUNTER_frames, 1);
     beast_link_proven(ingest->link, received_ns);
-    if (result.kind == BEAST_FRAME_MALFORMED)
-        beast_count(counters, BEAST_COUNTER_frames_malformed, 1);
     if (result.kind != BEAST_FRAME_TRADE)
         return result;
     const beast_trades *trades = ingest->extraction.trades;

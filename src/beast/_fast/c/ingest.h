@@ -42,8 +42,9 @@ beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbo
 /* Trades from now on came over this epoch of the link. */
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch);
 
-/* Reads one frame, proves the link alive, publishes what it brings and counts it. `received_ns` is CLOCK_MONOTONIC,
- * `wall_ns` CLOCK_REALTIME at the same moment. Allocates nothing. */
+/* Reads one frame, proves the link alive, publishes what it brings and counts it; a frame without trades, JSON or not,
+ * may still say something, and is the caller's to count. `received_ns` is CLOCK_MONOTONIC, `wall_ns` CLOCK_REALTIME at
+ * the same moment. Allocates nothing. */
 beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                  int64_t wall_ns);
 
