@@ -30,6 +30,7 @@ CLOSE_S = 1.0
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _TRADE = 1
 _MALFORMED = 2
+_JSON = (b"{", b"[")
 _MS = 10**6
 
 
@@ -121,7 +122,7 @@ class Connection(WSListener):
         self._transport = transport
         self.opened_ns = self._pinged_ns = now_ns
         self._own_ping_ns = now_ns + self._feed.ping_interval_ms * _MS
-        self._sink.set_epoch(self._table.link_up(self._link, self._feed.patience_ms * _MS, now_ns))
+        self._begin_epoch(now_ns)
         self.subscription.start(now_ns)
         self._tick()
 
@@ -196,9 +197,8 @@ class Connection(WSListener):
 
     def _read(self, frame: bytes, kind: int) -> None:
         """Acts on a frame that brought no trade."""
-        unread = "frames_malformed" if kind == _MALFORMED else "frames_ignored"
         if len(frame) > READ_MAX:
-            self._table.count(unread)
+            self._pass_over(frame, kind)
             return
         answer = self._classify(frame)
         match answer.kind:
@@ -214,7 +214,17 @@ class Connection(WSListener):
             case "notice":
                 self.close(f"the exchange asked to reconnect: {answer.text}".rstrip(": "), planned=True)
             case "ignored":
-                self._table.count(unread)
+                self._pass_over(frame, kind)
+
+    def _pass_over(self, frame: bytes, kind: int) -> None:
+        """Counts a frame that nobody can read. Damaged JSON may have held a newer trade than those that we hold."""
+        self._table.count("frames_malformed" if kind == _MALFORMED else "frames_ignored")
+        if kind == _MALFORMED and frame.lstrip().startswith(_JSON):
+            self._begin_epoch(self._clock.monotonic_ns())
+
+    def _begin_epoch(self, now_ns: int) -> None:
+        """Prices held are proven by a trade from now on only."""
+        self._sink.set_epoch(self._table.link_up(self._link, self._feed.patience_ms * _MS, now_ns))
 
     def _reply(self, frame: bytes) -> None:
         try:

@@ -72,7 +72,7 @@ class Table:
 
 
 class Sink:
-    """Takes frames that begin with T for trades, with { for JSON; like the real one, it proves the link by each."""
+    """Takes frames that begin with T for trades; like the real one, it proves the link by each."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -85,7 +85,11 @@ class Sink:
     def feed(self, frame: bytes | memoryview, received_ns: int, _wall_ns: int) -> int:
         self.table.proven_ns = received_ns
         self.frames.append(bytes(frame))
-        return {b"T": 1, b"{": 0}.get(self.frames[-1][:1], 2)
+        try:
+            json.loads(self.frames[-1])
+        except ValueError:
+            return 1 if self.frames[-1].startswith(b"T") else 2
+        return 0
 
 
 def said(frame: bytes) -> Answer:
@@ -257,6 +261,16 @@ async def test_frames_that_say_nothing_are_counted() -> None:
     bench.say(kind="pong")
     bench.say(kind="error", symbols=["A"], text="x" * READ_MAX)
     assert bench.table.counted == {"frames_ignored": 2, "frames_malformed": 1}
+
+
+async def test_a_frame_cut_short_may_have_been_a_trade() -> None:
+    bench = Bench().open()
+    for noise in (b"pong", b"hello?", b'{"kind":"ignored"}', b"T"):
+        bench.hear(noise)
+    assert (bench.table.epoch, bench.sink.epoch) == (1, 1)
+    bench.hear(b' {"e":"trade","s":"A","p')
+    assert bench.table.up
+    assert (bench.table.epoch, bench.sink.epoch) == (2, 2)
 
 
 async def test_a_notice_ends_it_as_planned() -> None:
