@@ -13,6 +13,7 @@ from rich.table import Table
 
 from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
+from beast.base.log import configure_logging
 from beast.feeds.check import CheckedFrame, Checker, count_kinds
 from beast.feeds.rows import Exchange, read_rows, write_json, write_toml
 from beast.feeds.store import FeedStore
@@ -164,9 +165,11 @@ def _rows_of(name: str, file: Path | None) -> Exchange:
 
 def _with_store(work: Callable[[FeedStore], Awaitable[_Result]]) -> _Result:
     """Runs `work` on the configured database."""
+    config = load_config().config
+    configure_logging("warning", config.log_format)
 
     async def run() -> _Result:
-        async with open_database(load_config().config, application_name="beast-feeds", max_size=2) as database:
+        async with open_database(config, application_name="beast-feeds", max_size=2) as database:
             return await work(FeedStore(database))
 
     return asyncio.run(run())

@@ -29,6 +29,8 @@ CLOSE_S = 1.0
 """How long the peer may take to answer a Close, in seconds."""
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _TRADE = 1
+_MALFORMED = 2
+_JSON = (b"{", b"[")
 _MS = 10**6
 
 
@@ -58,7 +60,7 @@ class FrameSink(Protocol):
         """The epoch of the connection that brings the frames."""
 
     def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int) -> int:
-        """Publishes what the frame brings; returns its kind, 1 for trades."""
+        """Publishes what the frame brings; returns its kind: 1 for trades, 2 for what is not JSON."""
 
 
 class End(NamedTuple):
@@ -120,7 +122,7 @@ class Connection(WSListener):
         self._transport = transport
         self.opened_ns = self._pinged_ns = now_ns
         self._own_ping_ns = now_ns + self._feed.ping_interval_ms * _MS
-        self._sink.set_epoch(self._table.link_up(self._link, self._feed.patience_ms * _MS, now_ns))
+        self._begin_epoch(now_ns)
         self.subscription.start(now_ns)
         self._tick()
 
@@ -128,8 +130,9 @@ class Connection(WSListener):
         """Hot for whole data frames; the frame's memory dies with this call."""
         if frame.msg_type in _DATA and frame.fin and not self._fragments:
             payload = frame.get_payload_as_memoryview()
-            if self._sink.feed(payload, self._clock.monotonic_ns(), self._clock.wall_ns()) != _TRADE:
-                self._read(bytes(payload))
+            kind = self._sink.feed(payload, self._clock.monotonic_ns(), self._clock.wall_ns())
+            if kind != _TRADE:
+                self._read(bytes(payload), kind)
             return
         self._table.link_proven(self._link, self._clock.monotonic_ns())
         if frame.msg_type == WSMsgType.PING:
@@ -188,13 +191,14 @@ class Connection(WSListener):
         if frame.fin:
             message = bytes(self._fragments)
             self._fragments.clear()
-            if self._sink.feed(message, self._clock.monotonic_ns(), self._clock.wall_ns()) != _TRADE:
-                self._read(message)
+            kind = self._sink.feed(message, self._clock.monotonic_ns(), self._clock.wall_ns())
+            if kind != _TRADE:
+                self._read(message, kind)
 
-    def _read(self, frame: bytes) -> None:
+    def _read(self, frame: bytes, kind: int) -> None:
         """Acts on a frame that brought no trade."""
         if len(frame) > READ_MAX:
-            self._table.count("frames_ignored")
+            self._pass_over(frame, kind)
             return
         answer = self._classify(frame)
         match answer.kind:
@@ -210,7 +214,17 @@ class Connection(WSListener):
             case "notice":
                 self.close(f"the exchange asked to reconnect: {answer.text}".rstrip(": "), planned=True)
             case "ignored":
-                self._table.count("frames_ignored")
+                self._pass_over(frame, kind)
+
+    def _pass_over(self, frame: bytes, kind: int) -> None:
+        """Counts a frame that nobody can read. Damaged JSON may have held a newer trade than those that we hold."""
+        self._table.count("frames_malformed" if kind == _MALFORMED else "frames_ignored")
+        if kind == _MALFORMED and frame.lstrip().startswith(_JSON):
+            self._begin_epoch(self._clock.monotonic_ns())
+
+    def _begin_epoch(self, now_ns: int) -> None:
+        """Prices held are proven by a trade from now on only."""
+        self._sink.set_epoch(self._table.link_up(self._link, self._feed.patience_ms * _MS, now_ns))
 
     def _reply(self, frame: bytes) -> None:
         try:

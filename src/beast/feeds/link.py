@@ -21,8 +21,9 @@ from beast.feeds.types import Feed, Mapping
 
 CONNECT_S = 10.0
 """How long name resolution, TCP, TLS and the WebSocket handshake may take together, in seconds."""
-HEALTHY_NS = 60 * 10**9
-"""A connection that lasted this long proves the exchange well: the next failure starts with a short delay."""
+HEALTHY_NS = 10 * 10**9
+"""A connection that lasted this long proves the exchange well: the next failure starts with a short delay. Attempts
+that far apart are within every exchange's limits."""
 _REPORTS_MAX = 1000
 _WORDS_MAX = 200
 

@@ -184,7 +184,7 @@ class Subscription:
 
     def hopeless(self) -> bool:
         """Whether every single symbol was refused: more likely the exchange's trouble than the symbols'."""
-        return bool(self._states) and len(self.refused) == len(self._states)
+        return bool(self._states) and all(state is SymbolState.REFUSED for state in self._states.values())
 
     def _is_blocked(self) -> bool:
         return self._one_at_a_time and bool(self._sent)

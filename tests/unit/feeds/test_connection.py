@@ -85,7 +85,11 @@ class Sink:
     def feed(self, frame: bytes | memoryview, received_ns: int, _wall_ns: int) -> int:
         self.table.proven_ns = received_ns
         self.frames.append(bytes(frame))
-        return 1 if self.frames[-1].startswith(b"T") else 0
+        try:
+            json.loads(self.frames[-1])
+        except ValueError:
+            return 1 if self.frames[-1].startswith(b"T") else 2
+        return 0
 
 
 def said(frame: bytes) -> Answer:
@@ -93,7 +97,7 @@ def said(frame: bytes) -> Answer:
     try:
         members = json.loads(frame)
     except ValueError:
-        return Answer("ignored")
+        return Answer("pong" if frame == b"pong" else "ignored")
     return Answer(**{name: members[name] for name in Answer._fields if name in members})
 
 
@@ -252,9 +256,21 @@ async def test_a_heartbeat_is_answered_with_its_own_id() -> None:
 async def test_frames_that_say_nothing_are_counted() -> None:
     bench = Bench().open()
     bench.hear(b"what?")
+    bench.hear(b"pong")
+    bench.say(kind="ignored")
     bench.say(kind="pong")
     bench.say(kind="error", symbols=["A"], text="x" * READ_MAX)
-    assert bench.table.counted == {"frames_ignored": 2}
+    assert bench.table.counted == {"frames_ignored": 2, "frames_malformed": 1}
+
+
+async def test_a_frame_cut_short_may_have_been_a_trade() -> None:
+    bench = Bench().open()
+    for noise in (b"pong", b"hello?", b'{"kind":"ignored"}', b"T"):
+        bench.hear(noise)
+    assert (bench.table.epoch, bench.sink.epoch) == (1, 1)
+    bench.hear(b' {"e":"trade","s":"A","p')
+    assert bench.table.up
+    assert (bench.table.epoch, bench.sink.epoch) == (2, 2)
 
 
 async def test_a_notice_ends_it_as_planned() -> None:

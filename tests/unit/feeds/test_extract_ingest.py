@@ -84,6 +84,15 @@ def test_a_trade_from_the_future_does_not_shut_out_the_next_one(feeder: Feeder) 
     assert feeder.held() == ("2", WALL + S, NOW + S)
 
 
+def test_a_clock_set_back_shuts_out_no_newer_trade(feeder: Feeder) -> None:
+    feeder.ingest.feed(frame(("BTC-USD", "1", WALL)), NOW, WALL)
+    for price, time_ns in (("0.5", WALL - S), ("2", WALL + S)):
+        feeder.ingest.feed(frame(("BTC-USD", price, time_ns)), NOW + S, WALL - 3_600 * S)
+    assert feeder.held() == ("2", WALL + S, NOW + S)
+    feeder.ingest.feed(b'{"c":"t","d":[{"s":"BTC-USD","p":3}]}', NOW + 2 * S, WALL - 3_599 * S)
+    assert feeder.held() == ("3", WALL - 3_599 * S, NOW + 2 * S)
+
+
 def test_a_trade_without_a_time_is_dated_by_the_clock(feeder: Feeder) -> None:
     feeder.ingest.feed(b'{"c":"t","d":[{"s":"BTC-USD","p":7}]}', NOW, WALL)
     assert feeder.held() == ("7", WALL, NOW)
@@ -137,7 +146,7 @@ def test_every_frame_and_every_trade_is_counted_once(feeder: Feeder) -> None:
     assert counted == {
         "frames": 6,
         "frames_ignored": 1,
-        "frames_malformed": 2,
+        "frames_malformed": 1,
         "ws_trades": 2,
         "trades_unmapped": 1 + 1 + 64,
         "trades_bad_price": 1,

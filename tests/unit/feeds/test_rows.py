@@ -13,6 +13,7 @@ from beast.base.errors import BeastError
 from beast.feeds.rows import Exchange, RowsError, parse_rows, read_rows, validate, write_json, write_toml
 
 EXAMPLE = ROOT / "docs" / "examples" / "binance.toml"
+CACHE_TTL_MS = 13_000
 
 
 def document() -> dict[str, Any]:
@@ -35,6 +36,13 @@ def test_what_is_written_is_read_again_the_same() -> None:
 @pytest.mark.parametrize("name", sorted(all_feeds()))
 def test_the_rows_that_come_with_the_server_are_valid(name: str) -> None:
     assert validate(Exchange(all_feeds()[name], ())) == []
+
+
+@pytest.mark.parametrize("name", sorted(all_feeds()))
+def test_a_link_that_vanished_is_noticed_before_its_last_price_would_be_called_quiet(name: str) -> None:
+    feed = all_feeds()[name]
+    assert feed.patience_ms <= CACHE_TTL_MS
+    assert feed.heartbeat_filter or 2 * feed.ping_interval_ms <= feed.patience_ms
 
 
 def test_assets_take_the_name_of_their_feed() -> None:

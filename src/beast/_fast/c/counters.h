@@ -59,7 +59,7 @@
     X(miss_overflows)                                                                             \
     X(frames)            /* WebSocket frames read */                                              \
     X(frames_ignored)    /* frames without a trade, an ack, a heartbeat or an error */            \
-    X(frames_malformed)  /* frames the row's plan could not read */                               \
+    X(frames_malformed)  /* frames that are no JSON, nor text a filter knows, or hold too much */ \
     X(trades_unmapped)   /* trades of symbols that no row maps */                                 \
     X(trades_outdated)   /* trades older than the one already held */                             \
     X(trades_bad_price)  /* null, empty, zero, negative, not a number, too long */

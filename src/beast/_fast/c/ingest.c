@@ -144,7 +144,8 @@ static bool hold(entry *at, const beast_trade *trade, int64_t received_ns, int64
 {
     int64_t time_ns = trade->time_ns ? trade->time_ns : wall_ns;
     int64_t order_ns = time_ns < wall_ns ? time_ns : wall_ns;
-    if (at->price_len && order_ns < at->order_ns)
+    /* Only a clock that was set back makes a trade that is newer by its own time seem older by ours. */
+    if (at->price_len && order_ns < at->order_ns && trade->time_ns && trade->time_ns < at->time_ns)
         return false;
     at->order_ns = order_ns;
     if (time_ns == at->time_ns && trade->price.len == at->price_len &&
@@ -180,8 +181,6 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
     beast_ingested result = {.kind = beast_extract(ingest->config.plan, frame, len, &ingest->extraction)};
     beast_count(counters, BEAST_COUNTER_frames, 1);
     beast_link_proven(ingest->link, received_ns);
-    if (result.kind == BEAST_FRAME_MALFORMED)
-        beast_count(counters, BEAST_COUNTER_frames_malformed, 1);
     if (result.kind != BEAST_FRAME_TRADE)
         return result;
     const beast_trades *trades = ingest->extraction.trades;

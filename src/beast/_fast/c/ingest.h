@@ -2,7 +2,8 @@
  * an older trade never takes the place of a newer one. Main thread only.
  *
  * Trades are ordered by their own time, but never later than the clock that received them: one trade dated into the
- * future can't shut out those that follow. Of two equal ones the later frame wins. */
+ * future can't shut out those that follow. Nor can a clock that was set back: a trade that is newer by its own time
+ * wins then, too, and so does one without a time. Of two equal ones the later frame wins. */
 #ifndef BEAST_INGEST_H
 #define BEAST_INGEST_H
 
@@ -42,8 +43,9 @@ beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbo
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch);
 void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns);
 
-/* Reads one frame, proves the link alive, publishes what it brings and counts it. `received_ns` is CLOCK_MONOTONIC,
- * `wall_ns` CLOCK_REALTIME at the same moment. Allocates nothing. */
+/* Reads one frame, proves the link alive, publishes what it brings and counts it; a frame without trades, JSON or not,
+ * may still say something, and is the caller's to count. `received_ns` is CLOCK_MONOTONIC, `wall_ns` CLOCK_REALTIME at
+ * the same moment. Allocates nothing. */
 beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                  int64_t wall_ns);
 

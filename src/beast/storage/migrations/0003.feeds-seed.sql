@@ -86,10 +86,10 @@ FROM feed_defaults, (VALUES
   "error_message_path": "error.msg",
   "error_scope": "message",
   "reply_id_path": "id",
-  "ping_interval_ms": 15000,
+  "ping_interval_ms": 5000,
   "ping_template": "{\"id\":\"ping\",\"method\":\"ping\"}",
   "pong_filter": [{"path": "id", "value": "ping"}],
-  "patience_ms": 30000
+  "patience_ms": 12000
 }$json$::jsonb),
 ($json${
   "name": "cryptocom", "display_name": "Crypto.com", "priority": 40,
@@ -122,7 +122,7 @@ FROM feed_defaults, (VALUES
   "reply_id_path": "id",
   "heartbeat_filter": [{"path": "method", "value": "public/heartbeat"}],
   "heartbeat_reply_template": "{\"id\":\"{FRAME:id}\",\"method\":\"public/respond-heartbeat\"}",
-  "patience_ms": 20000
+  "patience_ms": 12000
 }$json$::jsonb),
 ($json${
   "name": "okx", "display_name": "OKX", "priority": 50,
@@ -146,10 +146,10 @@ FROM feed_defaults, (VALUES
   "error_filter": [{"path": "event", "value": "error"}],
   "error_message_path": "msg",
   "notice_filter": [{"path": "event", "value": "notice"}],
-  "ping_interval_ms": 15000,
+  "ping_interval_ms": 5000,
   "ping_template": "ping",
   "pong_filter": [{"path": "", "value": "pong"}],
-  "patience_ms": 30000
+  "patience_ms": 12000
 }$json$::jsonb),
 ($json${
   "name": "gateio", "display_name": "Gate.io", "priority": 60,
@@ -176,10 +176,10 @@ FROM feed_defaults, (VALUES
   "error_message_path": "error.message",
   "error_scope": "message",
   "reply_id_path": "id",
-  "ping_interval_ms": 10000,
+  "ping_interval_ms": 5000,
   "ping_template": "{\"time\":\"{NOW_S}\",\"channel\":\"spot.ping\"}",
   "pong_filter": [{"path": "channel", "value": "spot.pong"}],
-  "patience_ms": 25000
+  "patience_ms": 12000
 }$json$::jsonb)) AS seed (document);
 
 INSERT INTO asset_categories (name, title, position)

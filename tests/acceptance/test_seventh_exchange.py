@@ -1,0 +1,45 @@
+"""An exchange that no code knows, added to a running server by its rows."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
+
+ROWS = Path(__file__).parents[2] / "docs" / "examples" / "binance.toml"
+
+
+def test_rows_make_an_exchange_while_the_others_go_on(start: Callable[..., Any]) -> None:
+    server = start()
+
+    def asked() -> Any:
+        return json.loads(server.udp({"asset": "BTC", "exchange": "binance"})[0])
+
+    assert asked()["error"] == "unknown_exchange"
+    done = server.beast("feeds", "import", str(ROWS))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "binance: 6 assets, 6 prewarmed\n", "")
+    begun = time.monotonic()
+    while "price" not in (answer := asked()):
+        assert time.monotonic() - begun < 10
+    assert (answer["source"], answer["currency"], answer["state"]) == ("binance-ws", "USDT", "live")
+    for exchange in json.loads(server.beast("status", "--json").stdout)["exchanges"]:
+        assert exchange["connected"], exchange
+        assert exchange["reconnects"] == 0, exchange
+
+
+def test_rows_go_out_of_a_running_server_and_in_again_the_same(start: Callable[..., Any]) -> None:
+    server = start()
+    for suffix, form in ((".toml", "toml"), (".json", "json")):
+        first = server.beast("feeds", "export", "kraken", "--format", form)
+        file = server.home / f"rows{suffix}"
+        file.write_text(first.stdout)
+        assert server.beast("feeds", "import", str(file), "--replace").returncode == 0
+        assert server.beast("feeds", "export", "kraken", "--format", form).stdout == first.stdout
+    kraken = next(
+        each for each in json.loads(server.beast("status", "--json").stdout)["exchanges"] if each["name"] == "kraken"
+    )
+    assert kraken["reconnects"] == 0
