@@ -188,6 +188,8 @@ class Server:
             max_keys=config.max_keys,
             max_instruments=config.max_instruments,
             pin=config.pin,
+            spin_us=config.spin_us,
+            latency_sample=config.latency_sample,
             http_max_connections=config.http_max_connections,
         )
 

@@ -15,9 +15,9 @@ static beast_key *find(beast_key_cache *cache, const beast_key_table *table, con
     beast_slice literal = slice(text);
     if (literal.len < 1000) /* flush against an unreadable page */
         literal.ptr = harness_at_end(text, literal.len);
-    uint64_t hash = beast_key_hash(literal);
-    beast_key_prefetch(cache, hash);
-    return beast_key_find(cache, table, literal, hash);
+    beast_key_search search;
+    beast_key_prefetch(cache, literal, &search);
+    return beast_key_find(cache, table, &search);
 }
 
 static beast_status put(beast_key_table *table, const char *text, uint32_t per_second, uint32_t burst, bool partner,
@@ -97,7 +97,9 @@ static void every_length_of_literal_works(void)
             CHECK(find(cache, table, text) == NULL);
         }
     }
-    CHECK(beast_key_find(cache, table, (beast_slice){NULL, 0}, 0) == NULL);
+    beast_key_search search;
+    beast_key_prefetch(cache, (beast_slice){NULL, 0}, &search);
+    CHECK(beast_key_find(cache, table, &search) == NULL);
     beast_key_cache_free(cache);
     beast_key_table_free(table);
 }
@@ -111,15 +113,42 @@ static void preparing_changes_no_answer(void)
         for (int i = 0; i < 500; i++) {
             snprintf(text, sizeof text, "tb_%d", i);
             beast_slice literal = slice(text);
-            uint64_t hash = beast_key_hash(literal);
-            beast_key_prepare(cache, table, literal, hash);
+            beast_key_search search;
+            beast_key_prefetch(cache, literal, &search);
+            if (!beast_key_recall(cache, table, &search))
+                beast_key_digest(table, &search);
+            beast_key_prefetch_record(table, &search);
             bool there = round == 1 || (round == 2 && i % 2);
             if (round == 1)
                 CHECK_EQ(put(table, text, 0, 0, false, NO_CAP), BEAST_OK);
             if (round == 2 && i % 2 == 0)
                 CHECK_EQ(drop(table, text), BEAST_OK);
-            CHECK((beast_key_find(cache, table, literal, hash) != NULL) == there);
+            CHECK((beast_key_find(cache, table, &search) != NULL) == there);
         }
+    beast_key_cache_free(cache);
+    beast_key_table_free(table);
+}
+
+static void a_flood_of_unknown_literals_pushes_nobody_out(void)
+{
+    beast_key_table *table = beast_key_table_new(64);
+    beast_key_cache *cache = beast_key_cache_new();
+    beast_key_search search;
+    char text[32];
+    for (int i = 0; i < 64; i++) {
+        snprintf(text, sizeof text, "tb_known_key_number_%d", i);
+        CHECK_EQ(put(table, text, 0, 0, false, NO_CAP), BEAST_OK);
+        CHECK(find(cache, table, text) != NULL);
+    }
+    for (int i = 0; i < 100000; i++) {
+        snprintf(text, sizeof text, "unknown_%d", i);
+        CHECK(find(cache, table, text) == NULL);
+    }
+    for (int i = 0; i < 64; i++) {
+        snprintf(text, sizeof text, "tb_known_key_number_%d", i);
+        beast_key_prefetch(cache, slice(text), &search);
+        CHECK(beast_key_recall(cache, table, &search));
+    }
     beast_key_cache_free(cache);
     beast_key_table_free(table);
 }
@@ -273,6 +302,7 @@ int main(void)
     RUN(keys_are_found_until_they_are_dropped);
     RUN(every_length_of_literal_works);
     RUN(preparing_changes_no_answer);
+    RUN(a_flood_of_unknown_literals_pushes_nobody_out);
     RUN(a_full_table_says_so_and_takes_again_what_was_dropped);
     RUN(a_million_keys_fit);
     RUN(colliding_digests_are_told_apart);

@@ -82,11 +82,14 @@ static void *find_keys(void *argument)
         char text[32];
         uint32_t number = (uint32_t)(harness_random(&random) % (i % 2 ? LASTING : KEYS));
         beast_slice literal = literal_of(text, sizeof text, number);
-        uint64_t hash = beast_key_hash(literal);
+        beast_key_search search;
         beast_reader_enter(&stage->reader[part->number]);
-        if (i % 3 == 0)
-            beast_key_prepare(cache, stage->table, literal, hash);
-        beast_key *key = beast_key_find(cache, stage->table, literal, hash);
+        beast_key_prefetch(cache, literal, &search);
+        if (i % 3 == 0 && !beast_key_recall(cache, stage->table, &search)) {
+            beast_key_digest(stage->table, &search);
+            beast_key_prefetch_record(stage->table, &search);
+        }
+        beast_key *key = beast_key_find(cache, stage->table, &search);
         good += key != NULL;
         bad += key ? atomic_load_explicit(&key->id, memory_order_relaxed) != number : number < LASTING;
         beast_reader_leave(&stage->reader[part->number]);

@@ -22,7 +22,7 @@ static const beast_slot *asset_slot(const beast_price_table *table, const char *
     const beast_layout *layout = beast_layout_now(table);
     uint64_t hash = beast_name_hash(&name);
     beast_layout_prefetch(layout, hash);
-    return beast_layout_asset(layout, &name, hash, count);
+    return beast_layout_find(layout, 0, &name, hash, count);
 }
 
 static const beast_slot *pair_slot(const beast_price_table *table, const char *exchange, const char *asset)
@@ -30,7 +30,8 @@ static const beast_slot *pair_slot(const beast_price_table *table, const char *e
     beast_name name = fold(asset, true), where = fold(exchange, false);
     const beast_layout *layout = beast_layout_now(table);
     uint32_t number = beast_layout_exchange(layout, &where);
-    return number ? beast_layout_pair(layout, number, &name, beast_name_hash(&name)) : NULL;
+    uint32_t count;
+    return number ? beast_layout_find(layout, number, &name, beast_place_hash(beast_name_hash(&name), number), &count) : NULL;
 }
 
 static beast_status publish(beast_price_table *table, uint32_t id, const char *price, int64_t time_ns)
@@ -43,8 +44,9 @@ static beast_status publish(beast_price_table *table, uint32_t id, const char *p
 static void check_text(const beast_slot *slot, const char *want)
 {
     beast_price price;
-    CHECK(beast_slot_read(slot, &price));
-    CHECK_TEXT(price.text, price.text_len, want);
+    uint8_t text[BEAST_SLOT_TEXT];
+    CHECK(beast_slot_copy(slot, &price, text));
+    CHECK_TEXT(text, price.text_len, want);
 }
 
 static void times_are_those_of_the_c_library(void)
@@ -133,22 +135,23 @@ static void a_trade_becomes_its_answer(void)
 {
     beast_price_table *table = trio();
     beast_price price;
+    uint8_t text[BEAST_SLOT_TEXT];
     const beast_slot *slot = pair_slot(table, "COINBASE", "btc");
     CHECK_EQ(beast_slot_id(slot), 3);
-    CHECK(!beast_slot_read(slot, &price));
+    CHECK(!beast_slot_copy(slot, &price, text));
     CHECK_EQ(beast_price_time(table, 3), -1);
 
     CHECK_EQ(publish(table, 3, "83421.57", NOON), BEAST_OK);
     check_text(slot, "{\"asset\":\"BTC\",\"price\":83421.57,\"currency\":\"USD\",\"exchange\":\"coinbase\","
                      "\"source\":\"coinbase-ws\",\"timestamp\":\"2026-04-12T12:03:01.123456Z\"");
-    CHECK(beast_slot_read(slot, &price));
+    CHECK(beast_slot_copy(slot, &price, text));
     CHECK_EQ(price.received_ns, 5 * SECOND);
     CHECK_EQ(price.fresh_ns, 4 * SECOND);
     CHECK_EQ(price.epoch, 3);
     CHECK_EQ(price.link, 1);
     CHECK_EQ(price.tier, 1);
-    CHECK_TEXT((char *)price.text + price.price_at, price.price_len, "83421.57");
-    CHECK_TEXT((char *)price.text + price.timestamp_at, price.timestamp_len, "2026-04-12T12:03:01.123456Z");
+    CHECK_TEXT((char *)text + price.price_at, price.price_len, "83421.57");
+    CHECK_TEXT((char *)text + price.timestamp_at, price.timestamp_len, "2026-04-12T12:03:01.123456Z");
     CHECK_EQ(beast_price_time(table, 3), NOON);
     CHECK(beast_price_slot(table, 3) == slot);
 
@@ -157,7 +160,7 @@ static void a_trade_becomes_its_answer(void)
                      "\"source\":\"coinbase-rest\",\"timestamp\":\"1970-01-01T00:00:00.000000001Z\"");
 
     beast_price_forget(table, 3);
-    CHECK(!beast_slot_read(slot, &price));
+    CHECK(!beast_slot_copy(slot, &price, text));
     CHECK_EQ(beast_price_time(table, 3), -1);
     beast_price_forget(table, 999);
     beast_price_table_free(table);
@@ -194,8 +197,9 @@ static void bad_trades_change_nothing(void)
     CHECK_EQ(beast_price_publish(table, 3, digits, 1, NOON, 1, 1, 1, 0), BEAST_BAD_ARGUMENT);
     CHECK_EQ(beast_price_publish(table, 3, digits, 1, NOON, 1, 1, 1, 4), BEAST_BAD_ARGUMENT);
     beast_price price;
-    CHECK(beast_slot_read(beast_price_slot(table, 3), &price));
-    CHECK_TEXT((char *)price.text + price.price_at, price.price_len, "2.5");
+    uint8_t text[BEAST_SLOT_TEXT];
+    CHECK(beast_slot_copy(beast_price_slot(table, 3), &price, text));
+    CHECK_TEXT((char *)text + price.price_at, price.price_len, "2.5");
     beast_price_table_free(table);
 }
 
@@ -253,7 +257,8 @@ static void a_bad_list_changes_nothing(void)
     CHECK_EQ(beast_price_table_load(table, TRIO, 17, &nobody), BEAST_BAD_ARGUMENT);
     uint32_t count;
     beast_price price;
-    CHECK(beast_slot_read(asset_slot(table, "BTC", &count), &price));
+    uint8_t text[BEAST_SLOT_TEXT];
+    CHECK(beast_slot_copy(asset_slot(table, "BTC", &count), &price, text));
     CHECK_EQ(count, 3);
     beast_price_table_free(table);
 }
@@ -288,7 +293,8 @@ static void prices_carry_over_a_load(void)
     CHECK_EQ(beast_price_table_load(table, next, 4, &nobody), BEAST_OK);
 
     beast_price price;
-    CHECK(beast_slot_read(beast_price_slot(table, 5), &price));
+    uint8_t text[BEAST_SLOT_TEXT];
+    CHECK(beast_slot_copy(beast_price_slot(table, 5), &price, text));
     check_text(pair_slot(table, "coinbase", "BTC"),
                "{\"asset\":\"BTC\",\"price\":1.25,\"currency\":\"USD\",\"exchange\":\"coinbase\",\"source\":"
                "\"coinbase-ws\",\"timestamp\":\"2026-04-12T12:03:01.123456002Z\"");
@@ -296,9 +302,9 @@ static void prices_carry_over_a_load(void)
     CHECK_EQ(price.received_ns, 5 * SECOND);
     CHECK_EQ(price.fresh_ns, 4 * SECOND);
     CHECK_EQ(beast_price_time(table, 5), NOON + 2);
-    CHECK(!beast_slot_read(beast_price_slot(table, 7), &price));
-    CHECK(!beast_slot_read(beast_price_slot(table, 2), &price));
-    CHECK(beast_slot_read(beast_price_slot(table, 9), &price));
+    CHECK(!beast_slot_copy(beast_price_slot(table, 7), &price, text));
+    CHECK(!beast_slot_copy(beast_price_slot(table, 2), &price, text));
+    CHECK(beast_slot_copy(beast_price_slot(table, 9), &price, text));
     CHECK_EQ(price.epoch, 0);
     CHECK(beast_price_slot(table, 1) == NULL);
     beast_price_table_free(table);

@@ -41,12 +41,11 @@ static void publish_nth(beast_price_table *table, uint64_t n)
              BEAST_OK);
 }
 
-static bool is_whole(const beast_price *got)
+static bool is_whole(const beast_price *got, const char *text)
 {
     uint64_t n = (uint64_t)got->received_ns;
     uint8_t time[BEAST_TIME_MAX];
     uint32_t time_len = beast_write_time(time, (int64_t)(n * WHOLE));
-    const char *text = (const char *)got->text;
     if (got->fresh_ns != (int64_t)n + 5 || got->epoch != (uint32_t)n || got->tier != (n % 2 ? 1 : 3) ||
         got->timestamp_len != time_len || memcmp(text + got->timestamp_at, time, time_len) != 0 ||
         text[got->text_len - 1] != '"' || memcmp(text, "{\"asset\":\"BTC\",\"price\":", 23) != 0)
@@ -68,11 +67,12 @@ static void *read_one_slot(void *argument)
     stage *stage = ((part *)argument)->stage;
     const beast_slot *slot = beast_price_slot(stage->table, 0);
     beast_price price;
+    uint8_t text[BEAST_SLOT_TEXT];
     uint64_t broken = 0, changes = 0;
     int64_t last = 0;
     for (uint64_t i = 0; i < stage->reads; i++) {
-        bool held = beast_slot_read(slot, &price);
-        broken += held && price.received_ns != last && !is_whole(&price);
+        bool held = beast_slot_copy(slot, &price, text);
+        broken += held && price.received_ns != last && !is_whole(&price, (const char *)text);
         broken += !held || price.received_ns < last; /* nor does time run backwards */
         changes += price.received_ns != last;
         last = price.received_ns;
@@ -130,14 +130,14 @@ static void *read_all_assets(void *argument)
         beast_reader_enter(&stage->reader[part->number]);
         uint32_t count;
         const beast_slot *slot =
-            beast_layout_asset(beast_layout_now(stage->table), &name, beast_name_hash(&name), &count);
+            beast_layout_find(beast_layout_now(stage->table), 0, &name, beast_name_hash(&name), &count);
         beast_price price;
+        uint8_t text[BEAST_SLOT_TEXT];
         misses += slot == NULL;
-        if (slot && beast_slot_read(slot, &price)) {
+        if (slot && beast_slot_copy(slot, &price, text)) {
             size_t len = strlen(asset);
-            const char *text = (const char *)price.text + 10;
-            broken += memcmp(text, asset, len) != 0 || text[len] != '"' || price.price_len != 5 ||
-                      memcmp((char *)price.text + price.price_at, "12345", 5) != 0;
+            broken += memcmp(text + 10, asset, len) != 0 || text[10 + len] != '"' || price.price_len != 5 ||
+                      memcmp(text + price.price_at, "12345", 5) != 0;
         } else if (slot) {
             broken++; /* what was held must have been carried over */
         }

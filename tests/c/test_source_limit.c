@@ -14,9 +14,9 @@ static bool allow(beast_source_limit *limit, const char *address, int64_t now_ns
     struct sockaddr_in v4 = {.sin_family = AF_INET};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
     if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
-        return beast_source_allow(limit, (struct sockaddr *)&v4, now_ns);
+        return beast_source_ask(limit, (struct sockaddr *)&v4, now_ns) == BEAST_SOURCE_ALLOWED;
     CHECK_EQ(inet_pton(AF_INET6, address, &v6.sin6_addr), 1);
-    return beast_source_allow(limit, (struct sockaddr *)&v6, now_ns);
+    return beast_source_ask(limit, (struct sockaddr *)&v6, now_ns) == BEAST_SOURCE_ALLOWED;
 }
 
 static int allowed_of(beast_source_limit *limit, const char *address, int n, int64_t now_ns)
@@ -118,7 +118,7 @@ static void zero_is_no_limit_and_unknown_families_get_nothing(void)
     beast_source_limit_set(limit, 5);
     CHECK_EQ(allowed_of(limit, "192.0.2.1", 1000, START), 5);
     struct sockaddr unknown = {.sa_family = AF_UNIX};
-    CHECK(!beast_source_allow(limit, &unknown, START));
+    CHECK_EQ(beast_source_ask(limit, &unknown, START), BEAST_SOURCE_LIMITED);
     beast_source_limit_free(limit);
 }
 
@@ -132,6 +132,71 @@ static void a_flood_of_sources_does_not_free_a_busy_one(void)
         allow(limit, address, START);
     }
     CHECK_EQ(allowed_of(limit, "203.0.113.7", 1000, START), 0);
+    beast_source_limit_free(limit);
+}
+
+static beast_source_verdict ask_v4(beast_source_limit *limit, const char *address, bool *over)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    CHECK_EQ(inet_pton(AF_INET, address, &v4.sin_addr), 1);
+    *over = beast_source_is_over(limit, (struct sockaddr *)&v4, START);
+    return beast_source_ask(limit, (struct sockaddr *)&v4, START);
+}
+
+static void a_dry_run_tells_and_limits_nobody(void)
+{
+    beast_source_limit *limit = beast_source_limit_new(2);
+    bool over;
+    beast_source_limit_set_dry_run(limit, true);
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), i < 2 ? BEAST_SOURCE_ALLOWED : BEAST_SOURCE_DRY_RUN);
+        CHECK(!over);
+    }
+    beast_source_limit_set_dry_run(limit, false);
+    CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), BEAST_SOURCE_LIMITED);
+    beast_source_limit_free(limit);
+}
+
+static void being_over_is_seen_without_taking(void)
+{
+    beast_source_limit *limit = beast_source_limit_new(2);
+    bool over;
+    CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), BEAST_SOURCE_ALLOWED);
+    CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), BEAST_SOURCE_ALLOWED);
+    CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), BEAST_SOURCE_LIMITED);
+    CHECK(!over); /* nobody had been limited before */
+    CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), BEAST_SOURCE_LIMITED);
+    CHECK(over);
+    CHECK_EQ(ask_v4(limit, "198.51.100.1", &over), BEAST_SOURCE_ALLOWED);
+    CHECK(!over);
+    beast_source_limit_free(limit);
+}
+
+static void exceptions_are_never_limited(void)
+{
+    static const struct {
+        const char *network;
+        uint8_t bits;
+    } known[] = {{"::ffff:192.0.2.0", 120}, {"2001:db8::", 32}, {"::ffff:198.51.100.7", 128}};
+    beast_source_network list[BEAST_SOURCE_NETWORKS_MAX + 1] = {0};
+    beast_source_limit *limit = beast_source_limit_new(1);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(inet_pton(AF_INET6, known[i].network, list[i].address), 1);
+        list[i].bits = known[i].bits;
+    }
+    CHECK_EQ(beast_source_limit_except(limit, list, 3), BEAST_OK);
+    CHECK_EQ(allowed_of(limit, "192.0.2.200", 100, START), 100);
+    CHECK_EQ(allowed_of(limit, "::ffff:192.0.2.201", 100, START), 100);
+    CHECK_EQ(allowed_of(limit, "192.0.3.1", 100, START), 1);
+    CHECK_EQ(allowed_of(limit, "198.51.100.7", 100, START), 100);
+    CHECK_EQ(allowed_of(limit, "198.51.100.8", 100, START), 1);
+    CHECK_EQ(allowed_of(limit, "2001:db8:7::9", 100, START), 100);
+    CHECK_EQ(allowed_of(limit, "2001:db9::9", 100, START), 1);
+    CHECK_EQ(beast_source_limit_except(limit, list, BEAST_SOURCE_NETWORKS_MAX + 1), BEAST_FULL);
+    list[0].bits = 129;
+    CHECK_EQ(beast_source_limit_except(limit, list, 1), BEAST_BAD_ARGUMENT);
+    CHECK_EQ(beast_source_limit_except(limit, list, 0), BEAST_OK);
+    CHECK_EQ(allowed_of(limit, "192.0.2.203", 100, START), 1);
     beast_source_limit_free(limit);
 }
 
@@ -176,6 +241,9 @@ int main(void)
     RUN(mapped_addresses_count_as_ipv4);
     RUN(zero_is_no_limit_and_unknown_families_get_nothing);
     RUN(a_flood_of_sources_does_not_free_a_busy_one);
+    RUN(a_dry_run_tells_and_limits_nobody);
+    RUN(being_over_is_seen_without_taking);
+    RUN(exceptions_are_never_limited);
     RUN(threads_share_one_limit);
     return harness_report();
 }

@@ -63,29 +63,21 @@ static void fill(beast_batch *batch, const kind *kind)
 
     for (uint32_t i = 0; i < BEAST_BATCH; i++) {
         peer.sin_port = htons((uint16_t)(20000 + i % kind->ports * 37));
-        beast_batch_put(batch, (const uint8_t *)kind->datagram, strlen(kind->datagram), (struct sockaddr *)&peer);
-        memcpy(batch->in.bytes[i], batch->in.bytes[0], BEAST_RECEIVE_SIZE);
-        batch->in.peer[i] = batch->in.peer[0];
-        batch->in.head[i].msg_len = batch->in.head[0].msg_len;
-        batch->in.head[i].msg_hdr.msg_namelen = sizeof peer;
+        beast_incoming_put(&batch->in, i, (const uint8_t *)kind->datagram, strlen(kind->datagram),
+                           (struct sockaddr *)&peer);
     }
-    peer.sin_port = htons(20000);
-    memcpy(&batch->in.peer[0], &peer, sizeof peer);
 }
 
 /* The loop of beast_udp_run without its two system calls. */
 static void __attribute__((noinline)) one_batch(beast_batch *batch)
 {
     beast_moment moment = beast_moment_now();
-    uint8_t order[BEAST_BATCH];
 
-    beast_reader_enter(&batch->lane->reader);
-    beast_batch_parse(batch, BEAST_BATCH);
-    beast_group_by_peer(&batch->in, BEAST_BATCH, order);
-    for (uint32_t i = 0; i < BEAST_BATCH; i++)
-        beast_batch_answer(batch, order[i], NULL, &moment);
-    beast_reader_leave(&batch->lane->reader);
+    beast_incoming_begin(&batch->in, BEAST_BATCH);
+    beast_batch_serve(batch, NULL, &moment);
     batch->out.count = 0;
+    batch->out.end = batch->out.bytes;
+    batch->out.open = false;
     beast_batch_publish(batch);
 }
 
@@ -109,7 +101,7 @@ static double run(beast_batch *batch, const kind *kind, uint32_t batches)
 int main(int argc, char **argv)
 {
     beast_engine *engine = make_engine();
-    beast_batch *batch = beast_batch_new(beast_engine_lane(engine, 0), -1);
+    beast_batch *batch = beast_batch_new(beast_engine_lane(engine, 0), -1, true);
 
     if (argc > 1) {
         run(batch, &KINDS[atoi(argv[1])], argc > 2 ? (uint32_t)atoi(argv[2]) : 1024);

@@ -102,10 +102,11 @@ static void read_price(uint32_t which)
 {
     uint32_t count;
     beast_price price;
+    uint8_t text[BEAST_SLOT_TEXT];
     const beast_slot *slot =
-        beast_layout_asset(beast_layout_now(prices), &asset[which], beast_name_hash(&asset[which]), &count);
-    if (slot && beast_slot_read(slot, &price))
-        sink += price.text[2] + (uint64_t)beast_price_state(&price, beast_table_link(prices, price.link), 5, 10);
+        beast_layout_find(beast_layout_now(prices), 0, &asset[which], beast_name_hash(&asset[which]), &count);
+    if (slot && beast_slot_copy(slot, &price, text))
+        sink += text[16] + (uint64_t)beast_price_state(&price, beast_table_link(prices, price.link), 5, 10);
 }
 
 static void read_hot(uint32_t n)
@@ -172,10 +173,17 @@ static void load_keys(void)
 
 static beast_slice literal(uint32_t i) { return (beast_slice){literals[i], KEY_LEN}; }
 
+static beast_key *find_one(beast_slice text)
+{
+    beast_key_search search;
+    beast_key_prefetch(cache, text, &search);
+    return beast_key_find(cache, keys, &search);
+}
+
 static void find_hot(uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        sink += beast_key_find(cache, keys, literal(i % 16), beast_key_hash(literal(i % 16)))->id;
+        sink += find_one(literal(i % 16))->id;
 }
 
 /* As a batch meets them: all hashed, `prepared` or not, then all found. */
@@ -183,18 +191,19 @@ static void find_batches(uint32_t n, bool prepared, uint32_t among)
 {
     for (uint32_t i = 0; i < n; i += BATCH) {
         uint8_t text[BATCH][KEY_LEN];
-        uint64_t hash[BATCH];
+        beast_key_search search[BATCH];
         for (int j = 0; j < BATCH; j++) /* copied: a request's key lies in its datagram, not in our list */
             memcpy(text[j], literals[next_random() % among], KEY_LEN);
         for (int j = 0; j < BATCH; j++) {
-            hash[j] = beast_key_hash((beast_slice){text[j], KEY_LEN});
-            if (prepared)
-                beast_key_prepare(cache, keys, (beast_slice){text[j], KEY_LEN}, hash[j]);
-            else
-                beast_key_prefetch(cache, hash[j]);
+            beast_key_prefetch(cache, (beast_slice){text[j], KEY_LEN}, &search[j]);
         }
+        for (int j = 0; j < BATCH && prepared; j++)
+            if (!beast_key_recall(cache, keys, &search[j]))
+                beast_key_digest(keys, &search[j]);
+        for (int j = 0; j < BATCH && prepared; j++)
+            beast_key_prefetch_record(keys, &search[j]);
         for (int j = 0; j < BATCH; j++)
-            sink += beast_key_find(cache, keys, (beast_slice){text[j], KEY_LEN}, hash[j])->id;
+            sink += beast_key_find(cache, keys, &search[j])->id;
     }
 }
 
@@ -218,7 +227,7 @@ static void find_unknown(uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         memcpy(text + 3, &i, sizeof i);
         beast_slice unknown = {text, KEY_LEN};
-        sink += beast_key_find(cache, keys, unknown, beast_key_hash(unknown)) == NULL;
+        sink += find_one(unknown) == NULL;
     }
 }
 

@@ -42,12 +42,20 @@ class Engine:
         source_per_second: int = 50,
         ttl_ms: int = 13_000,
         pin: bool = False,
+        spin_us: int = 0,
+        latency_sample: int = 0,
         http_max_connections: int = 16_384,
         http_connections_per_source: int = 256,
         http_head_ms: int = 10_000,
         http_idle_ms: int = 75_000,
         http_send_ms: int = 10_000,
-    ) -> None: ...
+    ) -> None:
+        """Makes it; nothing runs before start().
+
+        `pin`: worker i to processor i. `spin_us` (at most 50): how long a UDP lane looks for a next datagram, while
+        they come in such intervals, before it sleeps. `latency_sample`: a UDP lane times one of so many receives, see
+        histograms(); 0: none, and the kernel stamps nothing.
+        """
 
     # life
     def start(self) -> None:
@@ -66,12 +74,22 @@ class Engine:
     @property
     def udp_buffer(self) -> int:
         """Receive buffer in bytes that the kernel granted; less than asked means: raise net.core.rmem_max."""
+    @property
+    def features(self) -> dict[str, bool | int]:
+        """What the kernel gave the UDP sockets, the least of all lanes; zeros before start.
+
+        `gro` and `segment`: merged datagrams can be received, sent (UDP_GRO, UDP_SEGMENT); `rcvbuf`: as udp_buffer.
+        """
 
     # parameters
     def set_ttl_ms(self, ttl_ms: int) -> None: ...
     def set_source_per_second(self, per_second: int) -> None: ...
     def set_http_connections_per_source(self, limit: int) -> None:
         """0: no limit. Who has more already keeps them."""
+    def set_source_dry_run(self, dry_run: bool) -> None:
+        """On trial: sources over their limit are answered, and counted in `source_dry_run`."""
+    def set_source_exceptions(self, networks: Sequence[str]) -> None:
+        """Networks (`192.0.2.0/24`, `2001:db8::/32`) that are never limited, at most 32; replaces those before."""
     def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None: ...
 
     # prices
@@ -158,6 +176,12 @@ class Engine:
         At most 32,768 records a call: drain until it is empty.
         """
     def counters(self) -> dict[str, int]: ...
+    def histograms(self) -> dict[str, list[tuple[int, int]]]:
+        """(longest duration in ns that a bucket holds, how many it holds), in order, of buckets that hold any.
+
+        `udp` and `http`: from the kernel's receipt of a request to its answer's sending, of sampled requests.
+        `visible`: from a frame read to its price visible to the workers. A bucket is at most 1/16 wide.
+        """
     def count(self, name: str, n: int = 1) -> None: ...
 
 @final

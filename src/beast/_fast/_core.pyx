@@ -5,6 +5,7 @@ import json
 import os
 import re
 from datetime import datetime, timedelta, timezone
+from ipaddress import ip_network
 from struct import Struct
 
 cimport cython

@@ -69,6 +69,8 @@ cdef extern from "request.h" nogil:
     void beast_name_fold(beast_name *name, const uint8_t *text, uint32_t len, bint upper)
 
 cdef extern from "price_table.h" nogil:
+    enum:
+        BEAST_SLOT_TEXT
     ctypedef enum beast_state:
         BEAST_STATE_LIVE
         BEAST_STATE_QUIET
@@ -82,7 +84,6 @@ cdef extern from "price_table.h" nogil:
         uint8_t price_len
         uint8_t timestamp_at
         uint8_t timestamp_len
-        uint64_t *text
     ctypedef struct beast_slot
     ctypedef struct beast_layout
     ctypedef struct beast_price_table
@@ -105,9 +106,10 @@ cdef extern from "price_table.h" nogil:
     const beast_layout *beast_layout_now(const beast_price_table *table)
     uint64_t beast_name_hash(const beast_name *name)
     uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange)
-    const beast_slot *beast_layout_pair(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
-                                        uint64_t hash)
-    bint beast_slot_read(const beast_slot *slot, beast_price *out)
+    uint64_t beast_place_hash(uint64_t hash, uint32_t exchange)
+    const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
+                                        uint64_t place_hash, uint32_t *count)
+    bint beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t *text)
     beast_link *beast_table_link(beast_price_table *table, uint32_t link)
     beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
 
@@ -153,7 +155,22 @@ cdef extern from "handover.h" nogil:
 
 cdef extern from "source_limit.h" nogil:
     ctypedef struct beast_source_limit
+    enum:
+        BEAST_SOURCE_NETWORKS_MAX
+    ctypedef struct beast_source_network:
+        uint8_t *address
+        uint8_t bits
     void beast_source_limit_set(beast_source_limit *limit, uint32_t per_second)
+    void beast_source_limit_set_dry_run(beast_source_limit *limit, bint dry_run)
+    beast_status beast_source_limit_except(beast_source_limit *limit, const beast_source_network *list, uint32_t n)
+
+cdef extern from "histogram.h" nogil:
+    enum:
+        BEAST_HISTOGRAM_BUCKETS
+    ctypedef struct beast_histogram:
+        pass
+    void beast_histogram_sum(const beast_histogram *histogram, uint64_t *sum)
+    int64_t beast_histogram_bucket_ns(uint32_t bucket)
 
 cdef extern from "lane.h" nogil:
     ctypedef struct beast_shared:
@@ -167,6 +184,8 @@ cdef extern from "lane.h" nogil:
         beast_miss_ring *misses
         beast_handover_ring *handovers
         beast_counters counters
+        beast_histogram latency
+        uint8_t protocol
     int64_t beast_shared_ttl(const beast_shared *shared)
     void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns)
     void beast_shared_set_parking(beast_shared *shared, bint park_misses, int64_t park_ns)
@@ -203,9 +222,16 @@ cdef extern from "answer.h" nogil:
 cdef extern from "worker.h" nogil:
     beast_moment beast_moment_now()
 
+cdef extern from "udp_io.h" nogil:
+    ctypedef struct beast_udp_features:
+        uint32_t buffer
+        bint gro
+        bint segment
+
 cdef extern from "engine.h" nogil:
     enum:
         BEAST_ENGINE_WORKERS_MAX
+        BEAST_SPIN_MAX_NS
     ctypedef struct beast_http_sources
     void beast_http_sources_set(beast_http_sources *sources, uint32_t limit)
     ctypedef struct beast_http_config:
@@ -228,6 +254,8 @@ cdef extern from "engine.h" nogil:
         uint32_t http_connections_per_source
         int64_t ttl_ns
         bint pin
+        int64_t spin_ns
+        uint32_t latency_sample
         beast_http_config http
     ctypedef struct beast_engine
     beast_engine *beast_engine_new(const beast_engine_config *config)
@@ -236,7 +264,7 @@ cdef extern from "engine.h" nogil:
     beast_status beast_engine_stop(beast_engine *engine, int64_t timeout_ns)
     int beast_engine_udp_port(const beast_engine *engine)
     int beast_engine_http_port(const beast_engine *engine)
-    uint32_t beast_engine_udp_buffer(const beast_engine *engine)
+    beast_udp_features beast_engine_udp_features(const beast_engine *engine)
     bint beast_engine_running(const beast_engine *engine)
     beast_shared *beast_engine_shared(beast_engine *engine)
     beast_http_sources *beast_engine_http_sources(beast_engine *engine)

@@ -71,6 +71,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         default_factory=_default_workers
     )
     pin: Annotated[bool, Meta(description="Pin each worker to its core; for machines of Beast's own")] = False
+    spin_us: Annotated[
+        int, Meta(ge=0, le=50, description="Microseconds a UDP worker polls before it sleeps; costs its core")
+    ] = 0
+    latency_sample: Annotated[
+        int, Meta(ge=0, le=1_048_576, description="Measure the latency of one UDP batch in so many; 0: of none")
+    ] = 64
     udp_buffer: Annotated[
         int, Meta(ge=1 << 16, le=1 << 30, description="Receive buffer of each UDP socket, in bytes")
     ] = 32 << 20

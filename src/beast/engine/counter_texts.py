@@ -32,6 +32,7 @@ COUNTER_TEXTS = {
     "udp_send_errors": "Datagrams that the kernel would not send",
     "udp_kernel_drops": "Datagrams that the kernel dropped because the receive buffer was full",
     "source_limited": "Requests without a proven key over the limit of their source",
+    "source_dry_run": "Requests that the source limit would have refused, were it not on trial",
     "http_answered": "HTTP price requests answered with a price",
     "http_refused": "HTTP requests answered with an error",
     "http_handed_over": "HTTP connections given from a worker to the ASGI side",

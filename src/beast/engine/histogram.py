@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 Buckets = Sequence[tuple[int, int]]
-"""(lower bound in ns, how many), ascending; buckets that hold nothing may be left out."""
+"""(longest duration in ns that a bucket holds, how many), ascending; empty buckets may be left out."""
 
 PARTS_BITS = 3
-"""A power of two is divided into eight buckets: no duration is told more than an eighth too short."""
+"""A power of two is divided into eight buckets: no duration is told more than an eighth too long."""
 
 
 class Histogram:
@@ -20,7 +20,7 @@ class Histogram:
         """Counts one duration; a negative one counts as zero."""
         duration_ns = max(duration_ns, 0)
         dropped = max(duration_ns.bit_length() - 1 - PARTS_BITS, 0)
-        self._counts[duration_ns >> dropped << dropped] += 1
+        self._counts[((duration_ns >> dropped) + 1 << dropped) - 1] += 1
 
     def buckets(self) -> Buckets:
         """What was counted so far."""
@@ -34,7 +34,7 @@ def since(now: Buckets, base: Buckets) -> Buckets:
 
 
 def percentile_ns(buckets: Buckets, share: float) -> int | None:
-    """The lower bound of the bucket that holds the duration which `share` (0 to 1) of all do not exceed.
+    """The upper edge of the bucket that holds the duration which `share` (0 to 1) of all do not exceed.
 
     None while there are none.
     """

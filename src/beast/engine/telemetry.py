@@ -94,10 +94,7 @@ class Telemetry:
 
     def latencies(self) -> dict[str, Buckets]:
         """Histograms since the start, by name."""
-        measured: dict[str, Buckets] = {}
-        if hasattr(self._engine, "histograms"):
-            measured.update(self._engine.histograms())
-        return {**measured, "loop_lag": self._loop_lag.buckets()}
+        return {**self._engine.histograms(), "loop_lag": self._loop_lag.buckets()}
 
     def stats(self) -> Stats:
         """What has happened since the base line."""

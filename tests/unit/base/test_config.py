@@ -51,6 +51,7 @@ def test_every_setting_can_come_from_the_environment(setting: object) -> None:
         "log_format": "json",
         "udp_buffer": "65536",
         "workers": "3",
+        "spin_us": "7",
         "database_url": "postgresql://h/d",
         "redis_url": "redis://h",
     }

@@ -259,3 +259,63 @@ def test_a_cold_request_is_handed_over(running: Engine) -> None:
             server.sendall(b"bye")
             assert client.recv(3) == b"bye"
     assert running.take_connection() is None
+
+
+def test_features_and_histograms_of_a_running_engine() -> None:
+    engine = Engine(node="BeastMain", max_keys=64, max_instruments=8, spin_us=50, latency_sample=1)
+    engine.load_instruments(ROWS)
+    engine.put_key(DIGEST, 7, per_second=0, burst=0)
+    assert engine.features == {"gro": False, "segment": False, "rcvbuf": 0}
+    engine.start()
+    assert engine.features["rcvbuf"] == engine.udp_buffer > 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(("127.0.0.1", engine.udp_port))
+        for _ in range(20):
+            client.send(json.dumps({"api_key": KEY.decode(), "asset": "BTC"}).encode())
+            client.recv(2048)
+    engine.stop()
+    timed = engine.histograms()
+    assert timed["http"] == timed["visible"] == []
+    assert sum(count for _, count in timed["udp"]) == 20
+    edges = [edge for edge, _ in timed["udp"]]
+    assert edges == sorted(edges)
+    assert 0 < edges[0] < 5_000_000_000
+
+
+@pytest.mark.parametrize("wrong", [{"spin_us": 51}, {"spin_us": -1}, {"latency_sample": -1}])
+def test_options_out_of_range_are_named(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Engine(node="BeastMain", **wrong)  # type: ignore[arg-type]
+
+
+def test_sources_can_be_tried_and_excepted(engine: Engine) -> None:
+    engine.set_source_per_second(1)
+    engine.set_source_dry_run(dry_run=True)
+    refused = b'{"api_key":"nobody","asset":"BTC","exchange":"kraken","id":"one of them"}'
+    assert [len(engine.ask(refused, now_ns=NOW)) for _ in range(3)] == [1, 1, 1]
+    assert engine.counters()["source_dry_run"] == 2
+    engine.set_source_dry_run(dry_run=False)
+    assert engine.ask(refused, now_ns=NOW) == []
+    engine.set_source_exceptions(["127.0.0.0/8", "2001:db8::/32"])
+    assert len(engine.ask(refused, now_ns=NOW)) == 1
+    assert len(engine.ask(refused, now_ns=NOW, source=("2001:db8::7", 9))) == 1
+    engine.set_source_exceptions([])
+    assert engine.ask(refused, now_ns=NOW) == []
+    with pytest.raises(ValueError, match="at most 32"):
+        engine.set_source_exceptions([f"10.{n}.0.0/16" for n in range(33)])
+    with pytest.raises(ValueError, match="host bits"):
+        engine.set_source_exceptions(["10.0.0.1/8"])
+
+
+def test_a_source_over_its_limit_is_refused_unseen_but_its_known_key_is_served(engine: Engine) -> None:
+    engine.publish(0, b"1", WALL, NOW)
+    engine.set_source_per_second(1)
+    good = json.dumps({"api_key": KEY.decode(), "asset": "BTC"}).encode()
+    assert len(engine.ask(good, now_ns=NOW)) == 1
+    for number in range(5):
+        engine.ask(b'{"api_key":"nobody %d","asset":"BTC","exchange":"kraken","id":"one of them"}' % number, now_ns=NOW)
+    counted = engine.counters()
+    assert counted["source_limited"] == 4
+    assert counted["auth_rejected"] < 5  # the rest was not even looked up
+    assert len(engine.ask(good, now_ns=NOW)) == 1

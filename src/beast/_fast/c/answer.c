@@ -4,8 +4,7 @@
 typedef struct beast_pick {
     beast_result result;
     beast_state state;
-    bool held; /* `price` is there */
-    uint32_t instrument;
+    const beast_slot *slot; /* NULL: no price */
     uint64_t age_ms;
     beast_price price;
 } beast_pick;
@@ -15,8 +14,7 @@ typedef struct beast_asking {
     beast_lane *lane;
     const beast_request *req;
     const beast_moment *moment;
-    const beast_layout *layout;
-    uint32_t exchange; /* 0: any */
+    const beast_lookup *lookup;
     int64_t ttl_ns;
     uint32_t prices;  /* found so far; of the first one: */
     uint32_t instrument, age_ms;
@@ -36,107 +34,120 @@ static void choose(const beast_asking *ask, const beast_slot *slot, uint32_t cou
 {
     beast_price_table *table = ask->lane->shared->prices;
     uint64_t max_age_ms = (uint64_t)ask->req->max_age_ms; /* -1, absent, becomes the greatest */
-    beast_price next, *into = &pick->price;
+    beast_price price;
 
-    pick->held = false;
-    pick->result = BEAST_RESULT_STALE;
-    for (uint32_t i = 0; i < count; i++, slot = beast_slot_next(slot)) {
-        if (!beast_slot_read(slot, into))
+    pick->slot = NULL;
+    for (; count-- > 0; slot = beast_slot_next(slot)) {
+        if (!beast_slot_read(slot, &price))
             continue;
-        uint64_t age_ms = age_of(into, ask->moment->now_ns);
+        uint64_t age_ms = age_of(&price, ask->moment->now_ns);
         beast_state state = BEAST_STATE_STALE;
         if (age_ms <= max_age_ms)
-            state = beast_price_state(into, beast_table_link(table, into->link), ask->moment->now_ns, ask->ttl_ns);
-        if (pick->held && state >= pick->state &&
-            (pick->state != BEAST_STATE_STALE || into->received_ns <= pick->price.received_ns))
+            state = beast_price_state(&price, beast_table_link(table, price.link), ask->moment->now_ns, ask->ttl_ns);
+        if (pick->slot && state >= pick->state &&
+            (pick->state != BEAST_STATE_STALE || price.received_ns <= pick->price.received_ns))
             continue;
-        if (into == &next)
-            pick->price = next;
-        into = &next;
-        pick->held = true;
+        pick->slot = slot;
         pick->state = state;
         pick->age_ms = age_ms;
-        pick->instrument = beast_slot_id(slot);
+        pick->price = price;
         if (state == BEAST_STATE_LIVE)
             break;
     }
-    if (pick->held && (pick->state != BEAST_STATE_STALE || (ask->req->allow_stale && pick->age_ms <= max_age_ms)))
-        pick->result = BEAST_RESULT_ANSWERED;
 }
 
-static void look_up(beast_asking *ask, const beast_name *asset, uint64_t hash, beast_pick *pick)
+/* Chooses, and puts the chosen one's text to `out`. */
+static void look_up(beast_asking *ask, const beast_name *asset, uint64_t place_hash, uint8_t *out, beast_pick *pick)
 {
-    uint32_t count = 1;
-    const beast_slot *slot = ask->exchange ? beast_layout_pair(ask->layout, ask->exchange, asset, hash)
-                                           : beast_layout_asset(ask->layout, asset, hash, &count);
+    uint32_t count;
+    const beast_slot *first = beast_layout_find(ask->lookup->layout, ask->lookup->exchange, asset, place_hash, &count);
 
-    if (slot) {
-        choose(ask, slot, count, pick);
-    } else {
-        pick->result = BEAST_RESULT_UNKNOWN_ASSET;
-        pick->held = false;
-    }
-    if (pick->result != BEAST_RESULT_ANSWERED || ask->prices++)
+    pick->slot = NULL;
+    pick->result = BEAST_RESULT_UNKNOWN_ASSET;
+    if (!first)
         return;
-    ask->instrument = pick->instrument;
+    do
+        choose(ask, first, count, pick);
+    while (pick->slot && !beast_slot_text(pick->slot, &pick->price, out));
+    pick->result = BEAST_RESULT_STALE;
+    if (!pick->slot || (pick->state == BEAST_STATE_STALE &&
+                        !(ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms)))
+        return;
+    pick->result = BEAST_RESULT_ANSWERED;
+    if (ask->prices++)
+        return;
+    ask->instrument = beast_slot_id(pick->slot);
     ask->age_ms = pick->age_ms < UINT32_MAX ? (uint32_t)pick->age_ms : UINT32_MAX;
     ask->state = (uint8_t)pick->state;
     ask->tier = pick->price.tier;
 }
 
-static uint8_t *put_error_of(uint8_t *out, const beast_pick *pick)
+/* A price's text where an error is going to be written. */
+typedef struct aside {
+    uint8_t text[BEAST_SLOT_TEXT];
+} aside;
+
+static inline aside set_aside(const uint8_t *text)
 {
-    return beast_put_error(out, pick->result, BEAST_FAULT_NONE, 0, true, pick->held ? &pick->price : NULL,
-                           pick->age_ms);
+    aside copy;
+    memcpy(copy.text, text, sizeof copy.text);
+    return copy;
 }
 
-static uint8_t *put_one(beast_asking *ask, uint64_t hash, uint8_t *out, beast_reply *reply)
+/* The error of one asset; `text` is that of its `last` price, if it has one, and not where `out` is. */
+static uint8_t *put_error_of(uint8_t *out, const beast_pick *pick, const uint8_t *text)
 {
+    const beast_last last = {.price = &pick->price, .text = text, .age_ms = pick->age_ms};
+
+    return beast_put_error(out, pick->result, BEAST_FAULT_NONE, 0, true, pick->slot ? &last : NULL);
+}
+
+static __attribute__((flatten)) uint8_t *put_one(beast_asking *ask, uint8_t *out, beast_reply *reply)
+{
+    const beast_request *req = ask->req;
     beast_pick pick;
 
-    look_up(ask, &ask->req->assets[0], hash, &pick);
+    look_up(ask, &req->assets[0], ask->lookup->place_hash, out, &pick);
     reply->result = pick.result;
     if (pick.result == BEAST_RESULT_ANSWERED) {
-        out = beast_put_price(out, ask->lane->shared, &pick.price, pick.state, pick.age_ms);
-    } else {
-        *out++ = '{';
-        out = put_error_of(out, &pick);
+        out = beast_put_rest(out + pick.price.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
+        return req->id.ptr ? beast_put_close(out - 1, req) : out;
     }
-    out = beast_put_id(out, ask->req);
-    *out++ = '}';
-    return out;
+    const aside last = set_aside(out);
+    *out++ = '{';
+    return beast_put_close(put_error_of(out, &pick, last.text), req);
 }
 
-static uint8_t *put_entry(beast_asking *ask, const beast_name *asset, uint64_t hash, uint8_t *out,
+static uint8_t *put_entry(beast_asking *ask, const beast_name *asset, uint64_t place_hash, uint8_t *out,
                           beast_reply *reply)
 {
     beast_pick pick;
 
-    look_up(ask, asset, hash, &pick);
+    look_up(ask, asset, place_hash, out, &pick);
     if (reply->entries == 0 || pick.result == BEAST_RESULT_ANSWERED)
         reply->result = pick.result;
-    if (pick.result == BEAST_RESULT_ANSWERED) {
-        out = beast_put_price(out, ask->lane->shared, &pick.price, pick.state, pick.age_ms);
-    } else {
-        *out++ = '{';
-        out = beast_put_asset(out, asset);
-        *out++ = ',';
-        out = put_error_of(out, &pick);
-    }
+    if (pick.result == BEAST_RESULT_ANSWERED)
+        return beast_put_rest(out + pick.price.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
+    const aside last = set_aside(out);
+    *out++ = '{';
+    out = beast_put_asset(out, asset);
+    *out++ = ',';
+    out = put_error_of(out, &pick, last.text);
     *out++ = '}';
     return out;
 }
 
-static uint8_t *put_many(beast_asking *ask, uint64_t first_hash, uint8_t *out, beast_reply *reply)
+static uint8_t *put_many(beast_asking *ask, uint8_t *out, beast_reply *reply)
 {
     const beast_request *req = ask->req;
+    const beast_lookup *lookup = ask->lookup;
     const uint8_t *start = out;
     uint64_t hash[BEAST_ASSETS_MAX];
 
-    hash[0] = first_hash;
+    hash[0] = lookup->place_hash;
     for (uint32_t i = 1; i < req->n_assets; i++) {
-        hash[i] = beast_name_hash(&req->assets[i]);
-        beast_layout_prefetch(ask->layout, hash[i]);
+        hash[i] = beast_place_hash(beast_name_hash(&req->assets[i]), lookup->exchange);
+        beast_layout_prefetch(lookup->layout, hash[i]);
     }
     out = BEAST_PUT(out, "{\"prices\":[");
     for (uint32_t i = 0; i < req->n_assets; i++) {
@@ -147,9 +158,7 @@ static uint8_t *put_many(beast_asking *ask, uint64_t first_hash, uint8_t *out, b
         reply->entries++;
     }
     *out++ = ']';
-    out = beast_put_id(out, req);
-    *out++ = '}';
-    return out;
+    return beast_put_close(out, req);
 }
 
 /* One answer off the allowance of a key whose rate was asked before. */
@@ -169,15 +178,13 @@ static beast_result take_allowance(beast_key *key)
 
 /* Who asks, and may they? A malformed request never proves a key. A parked request's key is looked up again: it
  * may have been revoked since. */
-static beast_result admit(beast_asking *ask, const beast_lookup *lookup, beast_key *admitted, beast_reply *reply)
+static beast_result admit(beast_asking *ask, beast_lookup *lookup, beast_key *admitted, beast_reply *reply)
 {
     beast_lane *lane = ask->lane;
-    const beast_request *req = ask->req;
 
-    if (req->fault)
+    if (ask->req->fault)
         return BEAST_RESULT_BAD_REQUEST;
-    if (req->api_key.ptr && req->api_key.len <= BEAST_KEY_MAX)
-        reply->key = beast_key_find(lane->keys, lane->shared->keys, req->api_key, lookup->key_hash);
+    reply->key = beast_key_find(lane->keys, lane->shared->keys, &lookup->key);
     if (!reply->key)
         return BEAST_RESULT_UNAUTHORIZED;
     reply->proven = true;
@@ -258,18 +265,19 @@ static void count_refusal(beast_lane *lane, beast_result result)
 
 void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, beast_lookup *lookup)
 {
-    if (req->fault || !req->api_key.ptr || req->api_key.len > BEAST_KEY_MAX)
+    beast_key_prefetch(lane->keys, req->fault ? (beast_slice){NULL, 0} : req->api_key, &lookup->key);
+    if (!lookup->key.literal.ptr)
         return;
-    lookup->key_hash = beast_key_hash(req->api_key);
-    beast_key_prefetch(lane->keys, lookup->key_hash);
-    lookup->asset_hash = beast_name_hash(&req->assets[0]);
-    beast_layout_prefetch(beast_layout_now(lane->shared->prices), lookup->asset_hash);
+    lookup->layout = beast_layout_now(lane->shared->prices);
+    lookup->exchange = req->has_exchange ? beast_layout_exchange(lookup->layout, &req->exchange) : 0;
+    lookup->place_hash = beast_place_hash(beast_name_hash(&req->assets[0]), lookup->exchange);
+    beast_layout_prefetch(lookup->layout, lookup->place_hash);
 }
 
-void beast_answer_body(beast_lane *lane, const beast_request *req, const beast_lookup *lookup, beast_key *admitted,
+void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup *lookup, beast_key *admitted,
                        const beast_moment *moment, uint8_t *out, beast_reply *reply)
 {
-    beast_asking ask = {.lane = lane, .req = req, .moment = moment};
+    beast_asking ask = {.lane = lane, .req = req, .moment = moment, .lookup = lookup};
     uint8_t *end;
 
     reply->proven = reply->missed = false;
@@ -279,21 +287,16 @@ void beast_answer_body(beast_lane *lane, const beast_request *req, const beast_l
     reply->result = admit(&ask, lookup, admitted, reply);
     if (reply->result != BEAST_RESULT_ANSWERED) {
         count_refusal(lane, reply->result);
+    } else if (req->has_exchange && !lookup->exchange) {
+        beast_key_refund(reply->key);
+        reply->result = BEAST_RESULT_UNKNOWN_EXCHANGE;
+    }
+    if (reply->result != BEAST_RESULT_ANSWERED) {
         reply->len = beast_answer_error(req, reply->result, reply->retry_ns, true, out);
         return;
     }
-    ask.layout = beast_layout_now(lane->shared->prices);
     ask.ttl_ns = atomic_load_explicit(&lane->shared->ttl_ns, memory_order_relaxed);
-    if (req->has_exchange && !(ask.exchange = beast_layout_exchange(ask.layout, &req->exchange))) {
-        beast_key_refund(reply->key);
-        reply->result = BEAST_RESULT_UNKNOWN_EXCHANGE;
-        reply->len = beast_answer_error(req, reply->result, 0, true, out);
-        return;
-    }
-    if (req->many)
-        end = put_many(&ask, lookup->asset_hash, out, reply);
-    else
-        end = put_one(&ask, lookup->asset_hash, out, reply);
+    end = req->many ? put_many(&ask, out, reply) : put_one(&ask, out, reply);
     reply->len = (uint32_t)(end - out);
     settle(&ask, admitted, reply);
 }
@@ -304,8 +307,6 @@ uint32_t beast_answer_error(const beast_request *req, beast_result result, int64
     uint8_t *end = out;
 
     *end++ = '{';
-    end = beast_put_error(end, result, req->fault, retry_ns, message, NULL, 0);
-    end = beast_put_id(end, req);
-    *end++ = '}';
-    return (uint32_t)(end - out);
+    end = beast_put_error(end, result, req->fault, retry_ns, message, NULL);
+    return (uint32_t)(beast_put_close(end, req) - out);
 }

@@ -32,11 +32,14 @@ typedef struct beast_reply {
 
 /* Look-ups that can start before the answer is due, for a whole batch at a time. */
 typedef struct beast_lookup {
-    uint64_t key_hash;
-    uint64_t asset_hash;
+    _Alignas(BEAST_CACHE_LINE) const beast_layout *layout;
+    uint64_t place_hash; /* of the first asset */
+    uint32_t exchange;   /* 0: any, or none of that name */
+    beast_key_search key;
 } beast_lookup;
 
-/* Stage 1 of a batch: hash key and first asset, prefetch their lines. */
+/* Stage 1 of a batch: hash key and first asset, prefetch their lines. A request without a key is looked up no
+ * further. The steps of key_table.h may follow for lookup->key. */
 void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, beast_lookup *lookup);
 
 /* Stage 2: the whole answer as one JSON body without padding, written to `out` (at least BEAST_SINGLE_MAX bytes,
@@ -44,7 +47,7 @@ void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, bea
  * and claims the usage record (the caller publishes the lane's ring once a batch). `admitted` is NULL, or the
  * record admitted before (a parked request asked again: only its allowance is taken). Between
  * beast_reader_enter and beast_reader_leave of the lane. */
-void beast_answer_body(beast_lane *lane, const beast_request *req, const beast_lookup *lookup, beast_key *admitted,
+void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup *lookup, beast_key *admitted,
                        const beast_moment *moment, uint8_t *out, beast_reply *reply);
 
 /* The error object of `result` for the whole request, without `last`; the message can be left out. Returns its

@@ -1,5 +1,7 @@
 #include "answer_text.h"
 
+#include <stdio.h>
+
 typedef struct text {
     const char *ptr;
     uint32_t len;
@@ -7,10 +9,10 @@ typedef struct text {
 
 #define TEXT(literal) {(literal), sizeof(literal) - 1}
 
-static const text STATES[] = {
-    [BEAST_STATE_LIVE] = TEXT(",\"state\":\"live\",\"tier\":"),
-    [BEAST_STATE_QUIET] = TEXT(",\"state\":\"quiet\",\"tier\":"),
-    [BEAST_STATE_STALE] = TEXT(",\"state\":\"stale\",\"tier\":"),
+static const char *const STATES[] = {
+    [BEAST_STATE_LIVE] = "live",
+    [BEAST_STATE_QUIET] = "quiet",
+    [BEAST_STATE_STALE] = "stale",
 };
 
 static const text CODES[] = {
@@ -84,32 +86,45 @@ uint8_t *beast_put_number(uint8_t *out, uint64_t value, uint32_t width)
     return beast_put_bytes(out, digits + at, len);
 }
 
-uint8_t *beast_put_price(uint8_t *out, const beast_shared *shared, const beast_price *price, beast_state state,
-                         uint64_t age_ms)
+#define AGE ",\"age_ms\":"
+#define AGE_COLUMNS 6 /* enough for 999,999 ms */
+
+void beast_rests_build(beast_rest rests[BEAST_STATES][BEAST_TIERS], const char *node)
 {
-    memcpy(out, price->text, BEAST_SLOT_TEXT);
-    out = BEAST_PUT(out + price->text_len, ",\"age_ms\":");
-    if (age_ms <= 999999) { /* six columns, the last digit always: no loop needs to know the length */
-        uint32_t rest = (uint32_t)age_ms;
-        memset(out, ' ', 6);
-        uint8_t *digit = out + 5;
-        do {
-            *digit-- = (uint8_t)('0' + rest % 10);
-            rest /= 10;
-        } while (rest);
-        out += 6;
-    } else {
-        out = beast_put_number(out, age_ms, 6);
+    for (uint32_t state = 0; state < BEAST_STATES; state++)
+        for (uint32_t tier = 1; tier <= BEAST_TIERS; tier++) {
+            beast_rest *rest = &rests[state][tier - 1];
+            char text[sizeof rest->text];
+            rest->len = (uint32_t)snprintf(text, sizeof text,
+                                           AGE "%*s,\"state\":\"%s\",\"tier\":%u,\"node\":\"%s\"}", AGE_COLUMNS, "",
+                                           STATES[state], tier, node);
+            memset(rest->text, ' ', sizeof rest->text);
+            memcpy(rest->text, text, rest->len);
+        }
+}
+
+uint8_t *beast_put_rest(uint8_t *out, const beast_shared *shared, beast_state state, uint8_t tier, uint64_t age_ms)
+{
+    const uint32_t before = sizeof AGE - 1, behind = before + AGE_COLUMNS;
+    const beast_rest *rest = &shared->rests[state][tier - 1];
+
+    if (age_ms > 999999) {
+        out = beast_put_number(BEAST_PUT(out, AGE), age_ms, 0);
+        memcpy(out, rest->text + behind, sizeof rest->text - behind);
+        return out + rest->len - behind;
     }
-    memcpy(out, STATES[state].ptr, 24); /* the longest of them; a shorter one brings its zero */
-    out += STATES[state].len;
-    *out++ = (uint8_t)('0' + price->tier);
-    memcpy(out, shared->tail, sizeof shared->tail);
-    return out + shared->tail_len;
+    memcpy(out, rest->text, sizeof rest->text);
+    uint8_t *digit = out + behind;
+    uint32_t left = (uint32_t)age_ms;
+    do {
+        *--digit = (uint8_t)('0' + left % 10);
+        left /= 10;
+    } while (left);
+    return out + rest->len;
 }
 
 uint8_t *beast_put_error(uint8_t *out, beast_result result, beast_fault fault, int64_t retry_ns, bool message,
-                         const beast_price *last, uint64_t last_age_ms)
+                         const beast_last *last)
 {
     out = put_text(out, CODES[result]);
     if (message)
@@ -119,13 +134,13 @@ uint8_t *beast_put_error(uint8_t *out, beast_result result, beast_fault fault, i
         out = beast_put_number(out, ((uint64_t)retry_ns + 999999) / 1000000, 0);
     }
     if (last) {
-        const uint8_t *words = (const uint8_t *)last->text;
+        const beast_price *price = last->price;
         out = BEAST_PUT(out, ",\"last\":{\"price\":");
-        out = beast_put_bytes(out, words + last->price_at, last->price_len);
+        out = beast_put_bytes(out, last->text + price->price_at, price->price_len);
         out = BEAST_PUT(out, ",\"timestamp\":\"");
-        out = beast_put_bytes(out, words + last->timestamp_at, last->timestamp_len);
+        out = beast_put_bytes(out, last->text + price->timestamp_at, price->timestamp_len);
         out = BEAST_PUT(out, "\",\"age_ms\":");
-        out = beast_put_number(out, last_age_ms, 0);
+        out = beast_put_number(out, last->age_ms, 0);
         *out++ = '}';
     }
     return out;

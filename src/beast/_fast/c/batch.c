@@ -1,25 +1,26 @@
 #include "batch.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "answer_text.h"
 
-beast_batch *beast_batch_new(beast_lane *lane, int fd)
+beast_batch *beast_batch_new(beast_lane *lane, int fd, bool merges)
 {
-    size_t size = (sizeof(beast_batch) + BEAST_CACHE_LINE - 1) / BEAST_CACHE_LINE * BEAST_CACHE_LINE;
-    beast_batch *batch = aligned_alloc(BEAST_CACHE_LINE, size);
+    /* Zero pages that come as they are touched: most of the receive buffers never are. */
+    void *memory = mmap(NULL, sizeof(beast_batch), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    beast_batch *batch = memory;
 
-    if (!batch)
+    if (memory == MAP_FAILED)
         return NULL;
-    memset(batch, 0, size);
     batch->lane = lane;
     batch->fd = fd;
     batch->fd_lane = lane->number;
     beast_incoming_init(&batch->in);
-    beast_outgoing_init(&batch->out);
+    beast_outgoing_init(&batch->out, merges);
     for (uint32_t i = 0; i < BEAST_BATCH; i++)
         batch->request[i].scratch = batch->scratch[i];
     return batch;
@@ -27,56 +28,30 @@ beast_batch *beast_batch_new(beast_lane *lane, int fd)
 
 void beast_batch_free(beast_batch *batch)
 {
-    free(batch);
-}
-
-void beast_batch_put(beast_batch *batch, const uint8_t *datagram, size_t len, const struct sockaddr *peer)
-{
-    socklen_t peer_len = peer->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-
-    if (len > BEAST_DATAGRAM_MAX + 1)
-        len = BEAST_DATAGRAM_MAX + 1;
-    memcpy(batch->in.bytes[0], datagram, len);
-    memcpy(&batch->in.peer[0], peer, peer_len);
-    batch->in.head[0].msg_hdr.msg_namelen = peer_len;
-    batch->in.head[0].msg_len = (unsigned int)len;
-}
-
-void beast_batch_parse(beast_batch *batch, uint32_t n)
-{
-    batch->tally.received += n;
-    for (uint32_t i = 0; i < n; i++) {
-        beast_request_parse(batch->in.bytes[i], batch->in.head[i].msg_len, &batch->request[i]);
-        beast_answer_prefetch(batch->lane, &batch->request[i], &batch->lookup[i]);
-    }
+    if (batch)
+        munmap(batch, sizeof *batch);
 }
 
 /* Where the next answer goes. */
 static inline uint8_t *next_answer(beast_batch *batch)
 {
-    if (batch->out.count == BEAST_BATCH)
+    if (!beast_outgoing_has_room(&batch->out))
         beast_batch_send(batch);
-    return batch->out.bytes[batch->out.count];
+    return batch->out.end;
 }
 
 static inline void push(beast_batch *batch, uint32_t i, uint32_t len)
 {
-    uint32_t at = batch->out.count++;
-
-    batch->out.head[at].msg_hdr.msg_name = &batch->in.peer[i];
-    batch->out.head[at].msg_hdr.msg_namelen = batch->in.head[i].msg_hdr.msg_namelen;
-    batch->out.part[at].iov_len = len;
+    beast_outgoing_add(&batch->out, batch->datagram[i].peer, len);
 }
 
+/* A price's answer brings its spaces up to the first of the lengths. */
 static inline uint32_t pad(uint8_t *out, uint32_t len)
 {
-    uint32_t full = BEAST_ANSWER_PAD;
-
-    if (len > full)
-        full = (len + BEAST_ANSWER_PAD_STEP - 1) / BEAST_ANSWER_PAD_STEP * BEAST_ANSWER_PAD_STEP;
-    for (; len < full; len += 32)
-        memset(out + len, ' ', 32); /* a fixed size, a little past the end: cheaper than the exact one */
-    return full;
+    if (len <= BEAST_ANSWER_PAD)
+        return BEAST_ANSWER_PAD;
+    memset(out + len, ' ', BEAST_ANSWER_PAD_STEP);
+    return (len + BEAST_ANSWER_PAD_STEP - 1) / BEAST_ANSWER_PAD_STEP * BEAST_ANSWER_PAD_STEP;
 }
 
 /* Section 4: an entry opens a new part when the current one, closed, would exceed the limit. */
@@ -108,15 +83,14 @@ static void push_parts(beast_batch *batch, uint32_t i, const beast_reply *reply)
         out = beast_put_number(out, part + 1, 0);
         out = BEAST_PUT(out, ",\"parts\":");
         out = beast_put_number(out, parts, 0);
-        out = beast_put_id(out, req);
-        *out++ = '}';
+        out = beast_put_close(out, req);
         push(batch, i, (uint32_t)(out - start));
     }
 }
 
 static bool park(beast_batch *batch, uint32_t i, const beast_reply *reply, const beast_moment *moment)
 {
-    const struct mmsghdr *head = &batch->in.head[i];
+    const beast_datagram *datagram = &batch->datagram[i];
     const beast_shared *shared = batch->lane->shared;
     beast_miss *miss = beast_miss_claim(batch->lane->misses);
 
@@ -125,39 +99,33 @@ static bool park(beast_batch *batch, uint32_t i, const beast_reply *reply, const
     miss->deadline_ns = moment->now_ns + atomic_load_explicit(&shared->park_ns, memory_order_relaxed);
     miss->lane = batch->fd_lane;
     miss->key_number = beast_key_number(shared->keys, reply->key);
-    miss->peer_len = head->msg_hdr.msg_namelen;
-    memcpy(&miss->peer, &batch->in.peer[i], miss->peer_len);
-    miss->len = (uint16_t)head->msg_len;
-    memcpy(miss->datagram, batch->in.bytes[i], miss->len);
+    miss->peer_len = sizeof *datagram->peer;
+    memcpy(&miss->peer, datagram->peer, sizeof *datagram->peer);
+    miss->len = (uint16_t)datagram->len; /* a longer one is a bad_request and never missed */
+    memcpy(miss->datagram, datagram->bytes, miss->len);
     return true;
-}
-
-/* A socket that serves both families sees IPv4 sources inside ::ffff:0:0/96; they are limited as what they are. */
-static bool source_allowed(const beast_batch *batch, const beast_peer *peer, const beast_moment *moment)
-{
-    beast_peer plain = *peer;
-
-    if (peer->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&peer->v6.sin6_addr)) {
-        plain.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = peer->v6.sin6_port};
-        memcpy(&plain.v4.sin_addr, peer->v6.sin6_addr.s6_addr + 12, sizeof plain.v4.sin_addr);
-    }
-    return beast_source_allow(batch->lane->shared->sources, &plain.any, moment->now_ns);
 }
 
 /* Beast is no amplifier: without a proven key no answer is longer than its request, or comes too often. */
 static bool may_tell(beast_batch *batch, uint32_t i, const beast_moment *moment, uint8_t *out, beast_reply *reply)
 {
-    if (reply->len > batch->in.head[i].msg_len)
+    if (reply->len > batch->datagram[i].len)
         reply->len = beast_answer_error(&batch->request[i], reply->result, reply->retry_ns, false, out);
-    if (reply->len > batch->in.head[i].msg_len)
+    if (reply->len > batch->datagram[i].len)
         return false;
-    if (source_allowed(batch, &batch->in.peer[i], moment))
+    switch (beast_source_ask(batch->lane->shared->sources, &batch->datagram[i].peer->any, moment->now_ns)) {
+    case BEAST_SOURCE_LIMITED:
+        batch->tally.source_limited++;
+        return false;
+    case BEAST_SOURCE_DRY_RUN:
+        batch->tally.source_dry_run++;
         return true;
-    batch->tally.source_limited++;
-    return false;
+    default:
+        return true;
+    }
 }
 
-void beast_batch_answer(beast_batch *batch, uint32_t i, beast_key *admitted, const beast_moment *moment)
+static void answer(beast_batch *batch, uint32_t i, beast_key *admitted, const beast_moment *moment)
 {
     const beast_request *req = &batch->request[i];
     uint8_t *out = next_answer(batch), *body = req->many ? batch->body : out;
@@ -192,15 +160,74 @@ void beast_batch_answer(beast_batch *batch, uint32_t i, beast_key *admitted, con
     push(batch, i, reply.result == BEAST_RESULT_ANSWERED ? pad(out, reply.len) : reply.len);
 }
 
+static void dismiss(beast_tally *tally)
+{
+    tally->ignored++;
+    tally->source_limited++;
+}
+
+/* A source over its limit may be many clients behind one address, and a key that this lane has never seen may be good:
+ * a bounded number of them, ten thousand a second, gets the benefit of the doubt. */
+static bool grant_doubt(beast_batch *batch, int64_t now_ns)
+{
+    const int64_t interval_ns = 100000, burst_ns = 100000000;
+
+    if (batch->benefit_ns - now_ns > burst_ns)
+        return false;
+    batch->benefit_ns = (batch->benefit_ns > now_ns ? batch->benefit_ns : now_ns) + interval_ns;
+    return true;
+}
+
+/* Overlaps what look-ups of keys would wait for one after the other. Beyond that benefit, a key that this lane has never
+ * seen, of a source over its limit, is not even hashed: a flood of such costs next to nothing. */
+static void prepare(beast_batch *batch, uint32_t n, const beast_key *admitted, const beast_moment *moment)
+{
+    const beast_shared *shared = batch->lane->shared;
+    const beast_key_table *keys = shared->keys;
+    uint32_t unseen = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        beast_key_search *key = &batch->lookup[i].key;
+        batch->dismissed[i] = false;
+        if (!key->literal.ptr || beast_key_recall(batch->lane->keys, keys, key))
+            continue;
+        batch->dismissed[i] =
+            !admitted && beast_source_is_over(shared->sources, &batch->datagram[i].peer->any, moment->now_ns) &&
+            !grant_doubt(batch, moment->now_ns);
+        if (batch->dismissed[i])
+            continue;
+        beast_key_digest(keys, key);
+        unseen++;
+    }
+    for (uint32_t i = 0; i < n && unseen; i++)
+        beast_key_prefetch_record(keys, &batch->lookup[i].key);
+}
+
+void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_moment *moment)
+{
+    uint32_t n;
+
+    beast_reader_enter(&batch->lane->reader);
+    while ((n = beast_incoming_take(&batch->in, batch->datagram)) != 0) {
+        batch->tally.received += n;
+        for (uint32_t i = 0; i < n; i++) {
+            beast_request_parse(batch->datagram[i].bytes, batch->datagram[i].len, &batch->request[i]);
+            beast_answer_prefetch(batch->lane, &batch->request[i], &batch->lookup[i]);
+        }
+        prepare(batch, n, admitted, moment);
+        for (uint32_t i = 0; i < n; i++)
+            if (!batch->dismissed[i])
+                answer(batch, i, admitted, moment);
+            else
+                dismiss(&batch->tally);
+    }
+    beast_reader_leave(&batch->lane->reader);
+}
+
 void beast_batch_send(beast_batch *batch)
 {
-    uint32_t count = batch->out.count, sent;
-
-    if (count == 0)
-        return;
-    sent = beast_udp_send(batch->fd, &batch->out);
-    batch->tally.sent += sent;
-    batch->tally.unsent += count - sent;
+    if (batch->out.count)
+        batch->tally.sent += beast_udp_send(batch->fd, &batch->out, &batch->tally.unsent);
 }
 
 static void count_all(beast_counters *block, const beast_tally *tally)
@@ -216,6 +243,7 @@ static void count_all(beast_counters *block, const beast_tally *tally)
     beast_count(block, BEAST_COUNTER_udp_kernel_drops, tally->kernel_drops);
     beast_count(block, BEAST_COUNTER_udp_packets_dropped, tally->kernel_drops);
     beast_count(block, BEAST_COUNTER_source_limited, tally->source_limited);
+    beast_count(block, BEAST_COUNTER_source_dry_run, tally->source_dry_run);
     beast_count(block, BEAST_COUNTER_miss_overflows, tally->miss_overflows);
 }
 

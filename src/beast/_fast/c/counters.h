@@ -46,6 +46,7 @@
     X(udp_send_errors)                                                                            \
     X(udp_kernel_drops)  /* SO_RXQ_OVFL; also inside udp_packets_dropped */                       \
     X(source_limited)    /* unproven requests over their source's limit */                        \
+    X(source_dry_run)    /* the same, answered nevertheless: the limit is on trial */             \
     X(http_answered)                                                                              \
     X(http_refused)                                                                               \
     X(http_handed_over)  /* connections given to the ASGI side */                                 \

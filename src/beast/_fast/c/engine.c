@@ -1,7 +1,6 @@
 #include "engine_inner.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,7 +17,7 @@ static bool config_is_good(const beast_engine_config *config)
             return false;
     return node_len > 0 && node_len <= BEAST_NODE_MAX && strlen(config->host) < sizeof((beast_engine *)0)->host &&
            config->workers >= 1 && config->workers <= BEAST_ENGINE_WORKERS_MAX && config->udp_port <= UINT16_MAX &&
-           config->http_port <= UINT16_MAX;
+           config->http_port <= UINT16_MAX && config->spin_ns >= 0 && config->spin_ns <= BEAST_SPIN_MAX_NS;
 }
 
 static beast_status open_shared(beast_engine *engine)
@@ -31,7 +30,7 @@ static beast_status open_shared(beast_engine *engine)
     shared->sources = beast_source_limit_new(config->source_per_second);
     engine->config.http.sources = beast_http_sources_new(config->http_connections_per_source);
     shared->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    shared->tail_len = (uint32_t)snprintf(shared->tail, sizeof shared->tail, ",\"node\":\"%s\"", config->node);
+    beast_rests_build(shared->rests, config->node);
     atomic_init(&shared->ttl_ns, config->ttl_ns);
     if (shared->wake_fd < 0)
         return BEAST_SYSTEM;
@@ -64,7 +63,7 @@ static beast_status open_lanes(beast_engine *engine)
     engine->shared.readers.count = n;
     for (uint32_t i = 0; i < workers; i++)
         engine->workers[i] = (beast_worker){.engine = engine, .number = i, .udp_fd = -1, .http_fd = -1};
-    engine->own = beast_batch_new(&engine->lanes[n - 1], -1);
+    engine->own = beast_batch_new(&engine->lanes[n - 1], -1, false);
     return engine->own ? BEAST_OK : BEAST_NO_MEMORY;
 }
 
@@ -113,12 +112,12 @@ void beast_engine_free(beast_engine *engine)
 
 /* ---- the main thread's own requests ---- */
 
-static void answer_own(beast_engine *engine, beast_key *admitted, const beast_moment *moment)
+static void serve_own(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
+                      beast_key *admitted, const beast_moment *moment)
 {
-    beast_reader_enter(&engine->own->lane->reader);
-    beast_batch_parse(engine->own, 1);
-    beast_batch_answer(engine->own, 0, admitted, moment);
-    beast_reader_leave(&engine->own->lane->reader);
+    beast_incoming_put(&engine->own->in, 0, datagram, len, peer);
+    beast_incoming_begin(&engine->own->in, 1);
+    beast_batch_serve(engine->own, admitted, moment);
 }
 
 uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
@@ -128,17 +127,16 @@ uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t 
     beast_batch *own = engine->own;
     uint32_t n;
 
-    beast_batch_put(own, datagram, len, peer);
-    answer_own(engine, NULL, moment);
+    serve_own(engine, datagram, len, peer, NULL, moment);
     for (n = 0; n < own->out.count && n < max_lens && own->out.part[n].iov_len <= out_size; n++) {
         lens[n] = (uint32_t)own->out.part[n].iov_len;
-        memcpy(out, own->out.bytes[n], lens[n]);
+        memcpy(out, own->out.part[n].iov_base, lens[n]);
         out += lens[n];
         out_size -= lens[n];
     }
     own->tally.sent = n;
     own->tally.unsent = own->out.count - n;
-    own->out.count = 0;
+    beast_outgoing_init(&own->out, false);
     beast_batch_publish(own);
     return n;
 }
@@ -165,8 +163,8 @@ beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, c
     if (miss->lane >= engine->config.workers || engine->workers[miss->lane].udp_fd < 0)
         return BEAST_BAD_ARGUMENT;
     own->fd = engine->workers[miss->lane].udp_fd;
-    beast_batch_put(own, miss->datagram, miss->len, (const struct sockaddr *)&miss->peer);
-    answer_own(engine, beast_key_by_number(engine->shared.keys, miss->key_number), moment);
+    serve_own(engine, miss->datagram, miss->len, (const struct sockaddr *)&miss->peer,
+              beast_key_by_number(engine->shared.keys, miss->key_number), moment);
     beast_batch_send(own);
     own->tally.received = 0; /* it was counted when it came */
     own->tally.resumed = 1;
@@ -186,9 +184,9 @@ int beast_engine_http_port(const beast_engine *engine)
     return engine->http_port;
 }
 
-uint32_t beast_engine_udp_buffer(const beast_engine *engine)
+beast_udp_features beast_engine_udp_features(const beast_engine *engine)
 {
-    return engine->udp_buffer;
+    return engine->udp;
 }
 
 bool beast_engine_running(const beast_engine *engine)

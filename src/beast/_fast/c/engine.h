@@ -4,9 +4,12 @@
 
 #include "answer.h"
 #include "http_io.h"
+#include "udp_io.h"
 
 /* Two lanes a worker and one for the main thread must be told apart by one byte. */
 #define BEAST_ENGINE_WORKERS_MAX ((BEAST_LANES_MAX - 1) / 2)
+
+#define BEAST_SPIN_MAX_NS 50000
 
 typedef struct beast_engine_config {
     const char *node;          /* at most BEAST_NODE_MAX bytes, printable ASCII without quote and backslash */
@@ -20,6 +23,8 @@ typedef struct beast_engine_config {
     uint32_t http_connections_per_source; /* 0: no limit */
     int64_t ttl_ns;
     bool pin;                  /* worker i to processor i */
+    int64_t spin_ns;           /* of UDP lanes, as in beast_batch; at most BEAST_SPIN_MAX_NS */
+    uint32_t latency_sample;   /* every so many receives one is timed into its lane's histogram; 0: none */
     beast_http_config http;
 } beast_engine_config;
 
@@ -39,7 +44,7 @@ beast_status beast_engine_stop(beast_engine *engine, int64_t timeout_ns);
 
 int beast_engine_udp_port(const beast_engine *engine);
 int beast_engine_http_port(const beast_engine *engine);
-uint32_t beast_engine_udp_buffer(const beast_engine *engine); /* bytes the kernel granted, smallest of all */
+beast_udp_features beast_engine_udp_features(const beast_engine *engine); /* the least of all sockets */
 
 beast_shared *beast_engine_shared(beast_engine *engine);
 beast_http_sources *beast_engine_http_sources(beast_engine *engine);

@@ -25,7 +25,7 @@ struct beast_engine {
     beast_engine_state state;
     char host[64];
     int udp_port, http_port;
-    uint32_t udp_buffer;
+    beast_udp_features udp; /* the least of all sockets */
     _Atomic int64_t deadline_ns;
     beast_batch *own; /* the main thread's */
     uint32_t n_lanes;

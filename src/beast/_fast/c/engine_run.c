@@ -25,10 +25,18 @@ static void close_sockets(beast_engine *engine)
     }
 }
 
+static void note_features(beast_udp_features *least, const beast_udp_features *granted, bool first)
+{
+    if (first || granted->buffer < least->buffer)
+        least->buffer = granted->buffer;
+    least->gro = granted->gro && (first || least->gro);
+    least->segment = granted->segment && (first || least->segment);
+}
+
 static beast_status open_udp(beast_engine *engine)
 {
     beast_address address;
-    uint32_t granted;
+    beast_udp_features granted;
 
     if (engine->config.udp_port < 0)
         return BEAST_OK;
@@ -43,12 +51,13 @@ static beast_status open_udp(beast_engine *engine)
                                         engine->config.udp_buffer, &granted);
         if (worker->udp_fd < 0)
             return BEAST_SYSTEM;
-        if (i == 0 || granted < engine->udp_buffer)
-            engine->udp_buffer = granted;
+        note_features(&engine->udp, &granted, i == 0);
         engine->udp_port = beast_bound_port(worker->udp_fd);
-        worker->batch = beast_batch_new(&engine->lanes[i], worker->udp_fd);
+        worker->batch = beast_batch_new(&engine->lanes[i], worker->udp_fd, granted.segment);
         if (!worker->batch)
             return BEAST_NO_MEMORY;
+        worker->batch->spin_ns = engine->config.spin_ns;
+        worker->batch->sample_every = engine->config.latency_sample;
     }
     return BEAST_OK;
 }

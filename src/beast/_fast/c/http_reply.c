@@ -83,7 +83,7 @@ static void count(beast_lane *lane, beast_result result)
 uint32_t beast_http_answer(const beast_http_heads *heads, beast_lane *lane, const beast_request *req, bool close,
                            const beast_moment *moment, uint8_t *out, beast_reply *reply)
 {
-    beast_lookup lookup = {0, 0};
+    beast_lookup lookup;
     beast_answer_prefetch(lane, req, &lookup);
     beast_answer_body(lane, req, &lookup, NULL, moment, out + heads->usual_len, reply);
     if (reply->missed)

@@ -7,25 +7,25 @@
 
 #define SETS 4096
 #define WAYS 2
-#define LITERAL_MAX 80 /* a longer one is hashed each time */
+#define LITERAL_MAX 112 /* a longer one is hashed each time */
 
-typedef enum entry_state { EMPTY, KNOWN, UNKNOWN, UNRESOLVED } entry_state;
+typedef enum entry_state { EMPTY, KNOWN, UNKNOWN } entry_state;
 
 /* Literals of up to 48 bytes touch one cache line. */
-typedef struct entry {
+struct beast_key_entry {
     _Alignas(BEAST_CACHE_LINE) uint64_t stamp; /* KNOWN: the record's generation; UNKNOWN: the table's version */
     uint32_t number;
     uint16_t tag; /* compared first: the time that comparing bytes takes tells nothing about another's key */
     uint8_t len;
     uint8_t state;
     uint8_t literal[LITERAL_MAX];
-    uint8_t digest[BEAST_SHA256_LEN];
-} entry;
+};
+typedef struct beast_key_entry entry;
 static_assert(sizeof(entry) == 2 * BEAST_CACHE_LINE, "an entry is two cache lines");
 
 struct beast_key_cache {
     entry set[SETS][WAYS];
-    uint32_t turn; /* whose way is taken next */
+    uint32_t turn; /* whose way is taken next; also counts all that were taken */
 };
 
 beast_key_cache *beast_key_cache_new(void)
@@ -50,111 +50,136 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-uint64_t beast_key_hash(beast_slice literal)
+/* Of the first and the last 16 bytes, where keys differ. Literals made to collide gain nothing: unknown ones never
+ * take a known one's place. */
+static inline uint64_t hash_of(beast_slice literal)
 {
     const uint64_t k0 = UINT64_C(0xa0761d6478bd642f), k1 = UINT64_C(0xe7037ed1a0b428db);
-    uint64_t hash = literal.len;
-    uint8_t ends[16] = {0};
-    const uint8_t *last = ends;
-    if (!literal.ptr || literal.len > BEAST_KEY_MAX)
-        return 0;
-    for (uint32_t i = 0; i + 16 < literal.len; i += 16)
-        hash = mix(load_word(literal.ptr + i) ^ k0, load_word(literal.ptr + i + 8) ^ hash);
-    if (literal.len >= 16)
-        last = literal.ptr + literal.len - 16; /* overlaps what was taken already */
-    else
-        memcpy(ends, literal.ptr, literal.len);
-    hash = mix(load_word(last) ^ k0, load_word(last + 8) ^ hash);
-    return mix(hash ^ k1, k0);
+    const uint8_t *first = literal.ptr, *last = literal.ptr + literal.len - 16;
+    uint8_t both[16] = {0};
+    if (literal.len < 16)
+        first = last = memcpy(both, literal.ptr, literal.len);
+    uint64_t hash = mix(load_word(first) ^ k0, load_word(first + 8) ^ literal.len ^ k1);
+    return mix(load_word(last) ^ hash, load_word(last + 8) ^ k0);
 }
 
-void beast_key_prefetch(const beast_key_cache *cache, uint64_t hash)
+void beast_key_prefetch(const beast_key_cache *cache, beast_slice literal, beast_key_search *search)
 {
-    __builtin_prefetch(&cache->set[hash % SETS][0]);
-    __builtin_prefetch(&cache->set[hash % SETS][1]);
+    search->literal = (beast_slice){NULL, 0};
+    search->entry = NULL;
+    search->turn = cache->turn - 1; /* not asked yet */
+    search->hashed = false;
+    if (!literal.ptr || literal.len == 0 || literal.len > BEAST_KEY_MAX)
+        return;
+    search->literal = literal;
+    search->hash = hash_of(literal);
+    __builtin_prefetch(&cache->set[search->hash % SETS][0]);
+    __builtin_prefetch(&cache->set[search->hash % SETS][1]);
 }
 
-static inline entry *recall(beast_key_cache *cache, beast_slice literal, uint64_t hash)
+static inline entry *recall(beast_key_cache *cache, const beast_key_search *search)
 {
     for (int way = 0; way < WAYS; way++) {
-        entry *seen = &cache->set[hash % SETS][way];
-        if (seen->tag == (uint16_t)(hash >> 48) && seen->len == literal.len && seen->state != EMPTY &&
-            memcmp(seen->literal, literal.ptr, literal.len) == 0)
+        entry *seen = &cache->set[search->hash % SETS][way];
+        if (seen->tag == (uint16_t)(search->hash >> 48) && seen->len == search->literal.len && seen->state != EMPTY &&
+            memcmp(seen->literal, search->literal.ptr, search->literal.len) == 0)
             return seen;
     }
     return NULL;
 }
 
-/* Takes a place for a literal not seen before, and its digest. */
-static entry *remember(beast_key_cache *cache, beast_slice literal, uint64_t hash)
+bool beast_key_recall(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search)
 {
-    entry *seen = &cache->set[hash % SETS][cache->turn++ % WAYS];
-    beast_sha256(literal.ptr, literal.len, seen->digest);
-    memcpy(seen->literal, literal.ptr, literal.len);
-    seen->len = (uint8_t)literal.len;
-    seen->tag = (uint16_t)(hash >> 48);
-    seen->state = UNRESOLVED;
-    return seen;
+    search->turn = cache->turn;
+    search->entry = search->literal.ptr ? recall(cache, search) : NULL;
+    if (search->entry && search->entry->state == KNOWN)
+        __builtin_prefetch(&table->records[search->entry->number]);
+    return search->entry != NULL;
 }
 
-/* The live record of a digest, or NULL. */
-static beast_key *look_up(const beast_key_table *table, const uint8_t *digest)
+void beast_key_digest(const beast_key_table *table, beast_key_search *search)
 {
-    beast_key *key = beast_key_by_digest(table, digest);
-    return key && atomic_load_explicit(&key->live, memory_order_acquire) ? key : NULL;
+    const beast_key_index *index = atomic_load_explicit(&table->index, memory_order_acquire);
+
+    beast_sha256(search->literal.ptr, search->literal.len, search->digest);
+    search->hashed = true;
+    __builtin_prefetch((const void *)&index->entry[beast_index_home(index, beast_index_tag(search->digest))]);
 }
 
-static beast_key *resolve(entry *seen, const beast_key_table *table)
+void beast_key_prefetch_record(const beast_key_table *table, const beast_key_search *search)
+{
+    if (!search->hashed)
+        return;
+    const beast_key_index *index = atomic_load_explicit(&table->index, memory_order_acquire);
+    uint32_t tag = beast_index_tag(search->digest), at = beast_index_home(index, tag);
+    uint32_t number = beast_index_next(index, tag, &at);
+    if (number == UINT32_MAX)
+        return;
+    __builtin_prefetch(&table->records[number]);
+    __builtin_prefetch(table->records[number].digest);
+}
+
+/* An unknown literal never takes the place of a known one: a flood of them pushes nobody out. */
+static entry *take_place(beast_key_cache *cache, uint64_t hash, entry_state state)
+{
+    entry *set = cache->set[hash % SETS];
+    uint32_t turn = ++cache->turn;
+
+    for (uint32_t way = 0; way < WAYS; way++)
+        if (set[(turn + way) % WAYS].state != KNOWN)
+            return &set[(turn + way) % WAYS];
+    return state == KNOWN ? &set[turn % WAYS] : NULL;
+}
+
+static void remember(beast_key_cache *cache, const beast_key_search *search, entry_state state, uint64_t stamp,
+                     uint32_t number)
+{
+    if (search->literal.len > LITERAL_MAX)
+        return;
+    entry *place = search->entry ? search->entry : take_place(cache, search->hash, state);
+    if (!place)
+        return;
+    place->stamp = stamp;
+    place->number = number;
+    place->tag = (uint16_t)(search->hash >> 48);
+    place->len = (uint8_t)search->literal.len;
+    place->state = (uint8_t)state;
+    memcpy(place->literal, search->literal.ptr, search->literal.len);
+}
+
+/* By the shared table. */
+static beast_key *resolve(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search)
 {
     /* Read before looking: a key added meanwhile makes the answer out of date, not wrong for good. */
     uint64_t version = atomic_load_explicit(&table->version, memory_order_acquire);
-    beast_key *key = look_up(table, seen->digest);
-    seen->state = key ? KNOWN : UNKNOWN;
-    seen->stamp = key ? atomic_load_explicit(&key->generation, memory_order_relaxed) : version;
-    seen->number = key ? beast_key_number(table, key) : 0;
-    return key;
-}
 
-static inline bool can_be_key(beast_slice literal)
-{
-    return literal.ptr && literal.len > 0 && literal.len <= BEAST_KEY_MAX;
-}
-
-void beast_key_prepare(beast_key_cache *cache, const beast_key_table *table, beast_slice literal, uint64_t hash)
-{
-    if (!can_be_key(literal) || literal.len > LITERAL_MAX)
-        return;
-    entry *seen = recall(cache, literal, hash);
-    if (seen && seen->state == KNOWN) {
-        __builtin_prefetch(&table->records[seen->number]);
-    } else if (!seen) {
-        seen = remember(cache, literal, hash);
-        const beast_key_index *index = atomic_load_explicit(&table->index, memory_order_acquire);
-        __builtin_prefetch((const void *)&index->entry[beast_index_home(index, beast_index_tag(seen->digest))]);
+    if (!search->hashed)
+        beast_sha256(search->literal.ptr, search->literal.len, search->digest);
+    beast_key *key = beast_key_by_digest(table, search->digest);
+    if (key && atomic_load_explicit(&key->live, memory_order_acquire)) {
+        uint32_t generation = atomic_load_explicit(&key->generation, memory_order_relaxed);
+        remember(cache, search, KNOWN, generation, beast_key_number(table, key));
+        return key;
     }
+    remember(cache, search, UNKNOWN, version, 0);
+    return NULL;
 }
 
-beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, beast_slice literal, uint64_t hash)
+beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search)
 {
-    if (!can_be_key(literal))
+    if (!search->literal.ptr)
         return NULL;
-    if (literal.len > LITERAL_MAX) {
-        uint8_t digest[BEAST_SHA256_LEN];
-        beast_sha256(literal.ptr, literal.len, digest);
-        return look_up(table, digest);
-    }
-    entry *seen = recall(cache, literal, hash);
-    if (!seen)
-        return resolve(remember(cache, literal, hash), table);
-    if (seen->state == KNOWN) {
+    if (search->turn != cache->turn)
+        beast_key_recall(cache, table, search);
+    entry *seen = search->entry;
+    if (seen && seen->state == KNOWN) {
         beast_key *key = &table->records[seen->number];
         /* A record that was dropped, or has become another key's, is not this literal's any more. */
         if (atomic_load_explicit(&key->live, memory_order_acquire) &&
             atomic_load_explicit(&key->generation, memory_order_relaxed) == seen->stamp)
             return key;
-    } else if (seen->state == UNKNOWN &&
-               seen->stamp == atomic_load_explicit(&table->version, memory_order_acquire)) {
+    } else if (seen && seen->stamp == atomic_load_explicit(&table->version, memory_order_acquire)) {
         return NULL;
     }
-    return resolve(seen, table);
+    return resolve(cache, table, search);
 }

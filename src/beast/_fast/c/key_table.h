@@ -51,15 +51,27 @@ beast_key *beast_key_by_number(const beast_key_table *table, uint32_t number);
 
 beast_key_cache *beast_key_cache_new(void);
 void beast_key_cache_free(beast_key_cache *cache);
-/* Steps, so that a batch overlaps its cache misses: hash and prefetch all, prepare all, find all. Preparing is
- * optional; it hashes what the lane's cache doesn't know, and fetches what finding will touch of the shared table.
- * Between reader_enter and reader_leave, like finding. */
-uint64_t beast_key_hash(beast_slice literal);
-void beast_key_prefetch(const beast_key_cache *cache, uint64_t hash);
-void beast_key_prepare(beast_key_cache *cache, const beast_key_table *table, beast_slice literal, uint64_t hash);
-/* The live record of a literal key, or NULL. Compares all bytes; an unknown literal costs one SHA-256 and is
- * remembered until any key is put or dropped. Between reader_enter and reader_leave. */
-beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, beast_slice literal, uint64_t hash);
+
+/* Looking one literal up, in steps, so that a batch overlaps its cache misses; good for the batch, between
+ * reader_enter and reader_leave. Prefetch begins it, find ends it; what is between is optional. */
+typedef struct beast_key_search {
+    beast_slice literal; /* ptr NULL: none that could be a key */
+    uint64_t hash;
+    struct beast_key_entry *entry; /* the cache's, as it was at `turn` */
+    uint32_t turn;
+    bool hashed; /* `digest` is there */
+    uint8_t digest[BEAST_SHA256_LEN];
+} beast_key_search;
+
+void beast_key_prefetch(const beast_key_cache *cache, beast_slice literal, beast_key_search *search);
+/* True when the lane has seen the literal: finding it will cost no SHA-256, unless keys were put or dropped. */
+bool beast_key_recall(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search);
+/* For literals not recalled: hashes, and fetches what finding will touch of the shared table; of its record later. */
+void beast_key_digest(const beast_key_table *table, beast_key_search *search);
+void beast_key_prefetch_record(const beast_key_table *table, const beast_key_search *search);
+/* The live record of a literal key, or NULL. Compares all bytes; an unknown literal costs one SHA-256 and may be
+ * remembered until any key is put or dropped. */
+beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search);
 
 /* ANSWERED: admitted, and one answer is taken from the allowance. RATE_LIMITED: *retry_ns says in how many ns to come
  * back. QUOTA_EXCEEDED: no allowance is left; the request has counted against the rate. */

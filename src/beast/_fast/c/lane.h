@@ -11,11 +11,24 @@
 #include "counters.h"
 #include "grace.h"
 #include "handover.h"
+#include "histogram.h"
 #include "key_table.h"
 #include "miss_ring.h"
 #include "price_table.h"
 #include "source_limit.h"
 #include "usage_ring.h"
+
+/* What follows a slot's text in an answer, by state and tier: ,"age_ms":      ,"state":"live",…,"node":"BeastMain"}
+ * and then spaces. A slot's text is at least 64 bytes long: both together reach up to the padding of section 2. */
+#define BEAST_STATES 3
+#define BEAST_TIERS 3
+#define BEAST_REST_ROOM (BEAST_ANSWER_PAD - 64)
+typedef struct beast_rest {
+    uint32_t len;
+    uint8_t text[BEAST_REST_ROOM];
+} beast_rest;
+
+void beast_rests_build(beast_rest rests[BEAST_STATES][BEAST_TIERS], const char *node);
 
 typedef struct beast_shared {
     beast_price_table *prices;
@@ -27,8 +40,7 @@ typedef struct beast_shared {
     _Atomic int64_t park_ns;       /* how long a parked request may wait */
     _Atomic uint32_t draining;     /* stop was asked: answer what was received, then leave */
     int wake_fd;                   /* eventfd: the main thread has something to take */
-    uint32_t tail_len;
-    char tail[BEAST_NODE_MAX + 16]; /* ,"node":"BeastMain" */
+    beast_rest rests[BEAST_STATES][BEAST_TIERS];
 } beast_shared;
 
 typedef struct beast_lane {
@@ -42,6 +54,7 @@ typedef struct beast_lane {
     beast_handover_ring *handovers;   /* HTTP lanes only, else NULL */
     beast_reader reader;
     beast_counters counters;
+    beast_histogram latency; /* of a request, kernel to kernel; the main thread's: of a price, frame read to visible */
 } beast_lane;
 
 /* Parameters that change while serving; any thread. */

@@ -1,9 +1,7 @@
 #include <string.h>
 
 #include "json_scan.h"
-#include "request.h"
-
-#define BYTES(b) (UINT64_C(0x0101010101010101) * (b))
+#include "name_fold.h"
 
 /* The first n <= 8 bytes as a word, zero-padded, without reading beyond them: two loads that overlap. */
 static uint64_t load_bytes(const uint8_t *p, uint32_t n)
@@ -30,15 +28,6 @@ static uint64_t load_bytes(const uint8_t *p, uint32_t n)
 #endif
 }
 
-/* Flips the case of every byte from `first` to first + 25: 'a' raises, 'A' lowers. */
-static uint64_t flip_case(uint64_t word, uint8_t first)
-{
-    uint64_t low = word & BYTES(0x7F);
-    uint64_t from_first = low + BYTES(0x80u - first), beyond_last = low + BYTES(0x80u - 26u - first);
-    uint64_t letters = (from_first ^ beyond_last) & ~word & BYTES(0x80);
-    return word ^ letters >> 2; /* 0x80 >> 2 is the bit that tells the cases apart */
-}
-
 void beast_name_fold(beast_name *name, const uint8_t *text, uint32_t len, bool upper)
 {
     uint8_t first = upper ? 'a' : 'A';
@@ -46,11 +35,11 @@ void beast_name_fold(beast_name *name, const uint8_t *text, uint32_t len, bool u
     name->word[0] = name->word[1] = name->word[2] = 0;
     if (len > BEAST_ASSET_MAX)
         return;
-    name->word[0] = flip_case(load_bytes(text, len), first);
+    name->word[0] = beast_flip_case(load_bytes(text, len), first);
     if (len > 8)
-        name->word[1] = flip_case(load_bytes(text + 8, len - 8), first);
+        name->word[1] = beast_flip_case(load_bytes(text + 8, len - 8), first);
     if (len > 16)
-        name->word[2] = flip_case(load_bytes(text + 16, len - 16), first);
+        name->word[2] = beast_flip_case(load_bytes(text + 16, len - 16), first);
 }
 
 /* A name too long for its words: raised in the scratch memory, where later ones find it. */

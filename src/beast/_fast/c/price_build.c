@@ -117,9 +117,11 @@ static bool place_rows(beast_layout *layout, const row *rows, uint32_t n)
             first = slot;
             index_add(layout, rows[i].hash, i);
         }
-        if (beast_layout_pair(layout, rows[i].number, &rows[i].asset, rows[i].hash))
+        uint64_t pair = beast_place_hash(rows[i].hash, rows[i].number);
+        uint32_t count;
+        if (beast_layout_find(layout, rows[i].number, &rows[i].asset, pair, &count))
             return false;
-        index_add(layout, beast_pair_hash(rows[i].hash, rows[i].number), i);
+        index_add(layout, pair, i);
         first->siblings++;
     }
     return true;

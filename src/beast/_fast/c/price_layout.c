@@ -16,15 +16,17 @@ static inline uint64_t finish_hash(uint64_t hash)
 
 uint64_t beast_name_hash(const beast_name *name)
 {
-    uint64_t hash = name->word[0] * MIX;
-    hash = (hash ^ hash >> 32 ^ name->word[1]) * MIX;
-    hash = (hash ^ hash >> 32 ^ name->word[2]) * MIX;
+    uint64_t hash = name->word[0];
+    if (name->len > 8) {
+        hash = (hash * MIX ^ name->word[1]) * MIX;
+        hash = (hash ^ hash >> 32 ^ name->word[2]) * MIX;
+    }
     return finish_hash(hash);
 }
 
-uint64_t beast_pair_hash(uint64_t hash, uint32_t exchange)
+uint64_t beast_place_hash(uint64_t hash, uint32_t exchange)
 {
-    return finish_hash(hash + exchange * MIX);
+    return exchange ? finish_hash(hash + exchange * MIX) : hash;
 }
 
 uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange)
@@ -55,6 +57,8 @@ static inline bool slot_is_of(const beast_slot *slot, const beast_name *asset)
     uint64_t word[3];
     for (uint32_t i = 0; i < 3; i++)
         word[i] = atomic_load_explicit(&slot->text[i + 1], memory_order_relaxed);
+    if (asset->len <= 8)
+        return ((word[0] >> 16 | word[1] << 48) ^ asset->word[0]) << (64 - 8 * asset->len) == 0;
     uint64_t differs = ((word[0] >> 16 | word[1] << 48) ^ asset->word[0]) & mask_of(asset->len, 0);
     differs |= ((word[1] >> 16 | word[2] << 48) ^ asset->word[1]) & mask_of(asset->len, 1);
     differs |= (word[2] >> 16 ^ asset->word[2]) & mask_of(asset->len, 2);
@@ -86,34 +90,19 @@ void beast_layout_prefetch(const beast_layout *layout, uint64_t hash)
     __builtin_prefetch((const uint8_t *)slot + 2 * BEAST_CACHE_LINE);
 }
 
-static inline bool can_be_held(const beast_name *asset) { return asset->len - 1 < BEAST_ASSET_MAX; }
-
-const beast_slot *beast_layout_asset(const beast_layout *layout, const beast_name *asset, uint64_t hash,
-                                     uint32_t *count)
+const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
+                                    uint64_t place_hash, uint32_t *count)
 {
-    uint32_t at = (uint32_t)hash & layout->mask;
+    uint32_t at = (uint32_t)place_hash & layout->mask;
     const beast_slot *slot;
-    if (!can_be_held(asset))
+    if (asset->len - 1 >= BEAST_ASSET_MAX)
         return NULL;
-    while ((slot = next_candidate(layout, hash, &at)) != NULL)
-        if (slot->siblings > 0 && slot_is_of(slot, asset)) {
-            *count = slot->siblings;
-            return slot;
-        }
-    return NULL;
-}
-
-const beast_slot *beast_layout_pair(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
-                                    uint64_t hash)
-{
-    uint64_t pair = beast_pair_hash(hash, exchange);
-    uint32_t at = (uint32_t)pair & layout->mask;
-    const beast_slot *slot;
-    if (!can_be_held(asset))
-        return NULL;
-    while ((slot = next_candidate(layout, pair, &at)) != NULL)
-        if (slot->exchange == exchange && slot_is_of(slot, asset))
-            return slot;
+    while ((slot = next_candidate(layout, place_hash, &at)) != NULL) {
+        if (!(exchange ? slot->exchange == exchange : slot->siblings > 0) || !slot_is_of(slot, asset))
+            continue;
+        *count = exchange ? 1 : slot->siblings;
+        return slot;
+    }
     return NULL;
 }
 

@@ -28,7 +28,7 @@ struct beast_slot {
     _Atomic uint32_t epoch;
     _Atomic int64_t received_ns;
     _Atomic int64_t fresh_ns;
-    _Atomic uint32_t shape; /* a byte each: price_len, timestamp_len, text_len, tier */
+    _Atomic uint32_t shape; /* that of beast_price */
     uint32_t id;
     uint16_t link;
     uint16_t siblings; /* in the first slot of an asset: how many it has; else 0 */
@@ -61,9 +61,6 @@ struct beast_layout {
 /* NULL with errno EINVAL or ENOMEM. Every slot holds its constant head, and no price. */
 beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments);
 void beast_layout_free(beast_layout *layout);
-
-/* What (exchange, asset) is indexed by; `hash` is the asset's. */
-uint64_t beast_pair_hash(uint64_t hash, uint32_t exchange);
 
 /* Decimal text as JSON writes numbers, without sign and exponent. */
 bool beast_is_decimal(const uint8_t *text, uint32_t len);

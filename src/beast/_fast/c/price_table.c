@@ -164,9 +164,12 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
     beast_name_fold(&asset, (const uint8_t *)to->asset, (uint32_t)strlen(to->asset), true);
     beast_name_fold(&exchange, (const uint8_t *)to->exchange, (uint32_t)strlen(to->exchange), false);
     uint32_t number = beast_layout_exchange(old, &exchange);
-    const beast_slot *slot = number ? beast_layout_pair(old, number, &asset, beast_name_hash(&asset)) : NULL;
+    uint64_t pair = beast_place_hash(beast_name_hash(&asset), number);
+    uint32_t count;
+    const beast_slot *slot = number ? beast_layout_find(old, number, &asset, pair, &count) : NULL;
     beast_price price;
-    if (!slot || !beast_slot_read(slot, &price))
+    uint8_t text[BEAST_SLOT_TEXT];
+    if (!slot || !beast_slot_copy(slot, &price, text))
         return;
     const beast_origin *before = &old->origins[slot->id];
     beast_origin *after = &layout->origins[to->id];
@@ -174,7 +177,7 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
         return;
     /* An epoch speaks of one link: on another it proves nothing, and no link is ever at 0. */
     uint32_t epoch = price.link == to->link ? price.epoch : 0;
-    publish(after, (const uint8_t *)price.text + price.price_at, price.price_len, before->time_ns, price.received_ns,
+    publish(after, text + price.price_at, price.price_len, before->time_ns, price.received_ns,
             price.fresh_ns, epoch, price.tier);
 }
 
@@ -193,32 +196,16 @@ beast_status beast_price_table_load(beast_price_table *table, const beast_instru
     return BEAST_OK;
 }
 
-/* Whole cache lines, as many as hold text: three words share the first one with the header. */
-static inline void read_text(const beast_slot *slot, uint64_t *text, uint32_t len)
-{
-    for (uint32_t i = 0; i < 3; i++)
-        text[i] = atomic_load_explicit(&slot->text[i], memory_order_relaxed);
-    for (uint32_t line = 3; line < BEAST_TEXT_WORDS && 8 * line < len; line += 8)
-        for (uint32_t i = 0; i < 8; i++)
-            text[line + i] = atomic_load_explicit(&slot->text[line + i], memory_order_relaxed);
-}
-
 bool beast_slot_read(const beast_slot *slot, beast_price *out)
 {
     for (uint32_t tries = 1;; tries++) {
-        uint32_t before = atomic_load_explicit(&slot->sequence, memory_order_acquire);
-        uint32_t shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
+        out->sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
+        out->shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
         out->received_ns = atomic_load_explicit(&slot->received_ns, memory_order_relaxed);
         out->fresh_ns = atomic_load_explicit(&slot->fresh_ns, memory_order_relaxed);
         out->epoch = atomic_load_explicit(&slot->epoch, memory_order_relaxed);
-        out->price_len = (uint8_t)shape;
-        out->timestamp_len = (uint8_t)(shape >> 8);
-        out->text_len = (uint8_t)(shape >> 16);
-        out->tier = (uint8_t)(shape >> 24);
-        read_text(slot, out->text, out->text_len);
         atomic_thread_fence(memory_order_acquire);
-        uint32_t after = atomic_load_explicit(&slot->sequence, memory_order_relaxed);
-        if (before == after && (before & 1) == 0)
+        if (out->sequence == atomic_load_explicit(&slot->sequence, memory_order_relaxed) && out->sequence % 2 == 0)
             break;
         /* A writer needs some 20 ns, unless it was taken off this very processor in between. */
         if (tries % 64 == 0)
@@ -228,6 +215,36 @@ bool beast_slot_read(const beast_slot *slot, beast_price *out)
     out->price_at = slot->price_at;
     out->timestamp_at = (uint8_t)(out->text_len - 1 - out->timestamp_len);
     return out->received_ns != 0;
+}
+
+static inline __attribute__((always_inline)) void copy_words(uint8_t *to, const _Atomic uint64_t *from, int n)
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++) {
+        uint64_t word = atomic_load_explicit(from + i, memory_order_relaxed);
+        memcpy(to + 8 * i, &word, sizeof word);
+    }
+}
+
+bool beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text)
+{
+    /* Whole cache lines, as many as hold text: three words share the first one with the header. */
+    const _Atomic uint64_t *from = slot->text + 3;
+    const uint8_t *end = text + price->text_len;
+    copy_words(text, slot->text, 3);
+    for (text += 24; text < end; text += BEAST_CACHE_LINE, from += 8)
+        copy_words(text, from, 8);
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&slot->sequence, memory_order_relaxed) == price->sequence;
+}
+
+bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAST_SLOT_TEXT])
+{
+    do
+        if (!beast_slot_read(slot, out))
+            return false;
+    while (!beast_slot_text(slot, out, text));
+    return true;
 }
 
 beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)

@@ -23,18 +23,21 @@
 
 typedef enum beast_state { BEAST_STATE_LIVE, BEAST_STATE_QUIET, BEAST_STATE_STALE } beast_state;
 
-/* What a reader takes out of a slot, whole: one write's values, never two. The bytes of `text` after `text_len`
- * are not said: cache lines that hold none of it are not read. */
+/* What a reader takes out of a slot besides its text, whole: one write's values, never two. */
 typedef struct beast_price {
     int64_t received_ns; /* CLOCK_MONOTONIC: when Beast received it; age_ms counts from here; 0: never */
     int64_t fresh_ns;    /* CLOCK_MONOTONIC: since when the cache TTL counts; earlier for backfilled trades */
+    uint32_t sequence;   /* of the write */
     uint32_t epoch;      /* of the link, when the trade came in */
+    union {
+        uint32_t shape; /* all four, as a slot holds them */
+        struct {
+            uint8_t price_len, timestamp_len, text_len, tier;
+        };
+    };
     uint16_t link;
-    uint8_t tier;
-    uint8_t text_len;
-    uint8_t price_at, price_len;         /* the price's digits inside the text */
-    uint8_t timestamp_at, timestamp_len; /* RFC 3339 without quotes, inside the text */
-    uint64_t text[BEAST_SLOT_TEXT / 8];
+    uint8_t price_at;     /* the price's digits inside the text */
+    uint8_t timestamp_at; /* RFC 3339 without quotes, inside the text */
 } beast_price;
 
 typedef struct beast_slot beast_slot;           /* opaque: 256 bytes, four cache lines */
@@ -85,20 +88,25 @@ int64_t beast_price_time(const beast_price_table *table, uint32_t id); /* time_n
 
 /* Reader side; between beast_reader_enter and beast_reader_leave. */
 const beast_layout *beast_layout_now(const beast_price_table *table);
-uint64_t beast_name_hash(const beast_name *name);              /* never 0 */
-void beast_layout_prefetch(const beast_layout *layout, uint64_t hash);
+uint64_t beast_name_hash(const beast_name *name); /* never 0 */
 /* The exchange's number in this layout, 1.., or 0: no such exchange. */
 uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange);
-/* The asset's slots, best priority first, and how many; NULL when no exchange has it. */
-const beast_slot *beast_layout_asset(const beast_layout *layout, const beast_name *asset, uint64_t hash,
-                                     uint32_t *count);
-/* The one slot of (exchange, asset); NULL when that exchange doesn't have it. */
-const beast_slot *beast_layout_pair(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
-                                    uint64_t hash);
+/* What (exchange, asset) is found by; `hash` is the asset's name's, and stays what it is for exchange 0: any. */
+uint64_t beast_place_hash(uint64_t hash, uint32_t exchange);
+void beast_layout_prefetch(const beast_layout *layout, uint64_t place_hash);
+/* The asset's slots, best priority first, and how many; of one exchange, unless it is 0, that one. NULL when there is
+ * none. */
+const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
+                                    uint64_t place_hash, uint32_t *count);
 const beast_slot *beast_slot_next(const beast_slot *slot);     /* its neighbour in the same layout */
 uint32_t beast_slot_id(const beast_slot *slot);                /* instrument id */
-/* Copies a slot; false when no trade was ever received. Retries while it is being written. */
+/* False when no trade was ever received. Reads again while it is being written. */
 bool beast_slot_read(const beast_slot *slot, beast_price *out);
+/* The text that belongs to `price`, to `text`, which has room for BEAST_SLOT_TEXT bytes; behind text_len stands what
+ * happens to. False when the slot was written since `price` was read: read it again. */
+bool beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text);
+/* Both, of one write. */
+bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAST_SLOT_TEXT]);
 
 /* NULL when `link` is not below BEAST_LINKS_MAX. Links outlive every layout. To open one, its writer raises
  * `epoch`, sets patience and proof, and then stores `up` with release. */

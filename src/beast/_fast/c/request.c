@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "json_scan.h"
+#include "name_fold.h"
 
 typedef enum member { API_KEY, ASSET, ASSETS, EXCHANGE, ID, MAX_AGE, ALLOW_STALE, UNKNOWN } member;
 
@@ -270,7 +271,8 @@ static bool read_object(reading *r)
 /* A string at `p`, or one space behind it, that stands for itself. */
 static inline bool plain_string(const beast_json *json, const uint8_t *p, beast_slice *value)
 {
-    p += *p == ' ';
+    if (*p == ' ')
+        p++;
     const uint8_t *close = beast_json_plain(json, p + 1);
     *value = (beast_slice){p + 1, (uint32_t)(close - p - 1)};
     return *p == '"' && close < json->end && *close == '"';
@@ -280,7 +282,7 @@ static inline bool plain_name(beast_name *name, beast_slice text, bool upper)
 {
     name->raw = text;
     name->escaped = false;
-    beast_name_fold(name, text.ptr, text.len, upper);
+    beast_name_fold_inside(name, text.ptr, text.len, upper);
     return text.len - 1 < BEAST_ASSET_MAX; /* neither empty nor too long */
 }
 
@@ -331,21 +333,17 @@ static bool read_plain(const uint8_t *buf, size_t len, beast_request *req)
             return p == last && req->n_assets == 1;
         if (*p++ != ',')
             return false;
-        p += *p == ' ';
+        if (*p == ' ')
+            p++;
     }
     return false;
 }
 
 /* ---- the whole ---- */
 
-beast_fault beast_request_parse(const uint8_t *buf, size_t len, beast_request *req)
+static beast_fault read_any(const uint8_t *buf, size_t len, beast_request *req)
 {
     reading r = {.json = {.begin = buf, .at = buf, .end = buf + len}, .req = req};
-    beast_request_clear(req);
-    if (len > BEAST_DATAGRAM_MAX)
-        return req->fault = BEAST_FAULT_TOO_LARGE;
-    if (read_plain(buf, len, req))
-        return BEAST_FAULT_NONE;
     beast_request_clear(req);
     bool whole = read_object(&r);
     /* All that can be beyond ASCII in a whole object stands in its strings. */
@@ -363,4 +361,12 @@ beast_fault beast_request_parse(const uint8_t *buf, size_t len, beast_request *r
     else if (!r.one && !r.many)
         note(&r, BEAST_FAULT_NO_ASSET);
     return req->fault;
+}
+
+beast_fault beast_request_parse(const uint8_t *buf, size_t len, beast_request *req)
+{
+    beast_request_clear(req);
+    if (len > BEAST_DATAGRAM_MAX)
+        return req->fault = BEAST_FAULT_TOO_LARGE;
+    return read_plain(buf, len, req) ? BEAST_FAULT_NONE : read_any(buf, len, req);
 }

@@ -23,9 +23,9 @@ typedef struct beast_name {
     beast_slice raw; /* the token as sent, without its quotes */
 } beast_name;
 
-/* The first cache lines are all that a plain request touches; the long tails stay cold. */
+/* The first two cache lines are all that a plain request touches; the long tails stay cold. */
 typedef struct beast_request {
-    beast_fault fault;   /* NONE, or why it is a bad_request */
+    _Alignas(BEAST_CACHE_LINE) beast_fault fault;   /* NONE, or why it is a bad_request */
     uint8_t n_assets;    /* duplicates folded */
     bool many;           /* asked with "assets" */
     bool allow_stale;
@@ -34,8 +34,8 @@ typedef struct beast_request {
     beast_slice api_key; /* decoded; absent and null alike: ptr NULL */
     beast_slice id;      /* the token as sent, quotes included; absent: ptr NULL */
     uint8_t *scratch;    /* the caller's, as long as the input: decoded text, at its token's offset in the input */
-    beast_name exchange; /* lower-cased */
     beast_name assets[BEAST_ASSETS_MAX]; /* upper-cased, in the order asked */
+    beast_name exchange; /* lower-cased */
 } beast_request;
 
 /* Reads one datagram of `len` bytes into `req`, whose `scratch` (at least `len` bytes) the caller has set.

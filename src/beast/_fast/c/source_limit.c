@@ -10,9 +10,11 @@
 #include "sizes.h"
 
 #define NS_PER_S INT64_C(1000000000)
+#define LIMITING_NS NS_PER_S /* for so long after somebody was over the limit it is asked who is */
 #define WAYS 4
 #define SETS 16384
 #define PREFIXES_MAX 5
+#define MAPPED UINT64_C(0xffff00000000) /* ::ffff:0:0/96 */
 
 /* One network's generic cell rate. Whose it is and when its next request is due are two words: while one
  * network takes a place from another, a third may for a moment count on the wrong one. */
@@ -21,10 +23,19 @@ typedef struct cell {
     _Atomic int64_t arrival_ns;
 } cell;
 
+/* A network that is never limited. */
+typedef struct exception {
+    _Atomic uint64_t high, low, mask_high, mask_low;
+} exception;
+
 struct beast_source_limit {
     _Alignas(BEAST_CACHE_LINE) cell set[SETS][WAYS];
     uint64_t seed[2]; /* from the kernel: nobody outside can tell who shares a set */
     _Atomic uint32_t per_second;
+    _Atomic uint32_t dry_run;
+    _Atomic int64_t limiting_ns; /* about when somebody was last over the limit */
+    _Atomic uint32_t exceptions;
+    exception exception[BEAST_SOURCE_NETWORKS_MAX];
 };
 static_assert(WAYS * sizeof(cell) == BEAST_CACHE_LINE, "a set is one cache line");
 
@@ -38,7 +49,8 @@ static const prefix IPV6[] = {{128, 1}, {64, 2}, {56, 3}, {48, 4}, {32, 64}};
 
 /* The networks a source lies in. */
 typedef struct networks {
-    uint64_t high, low; /* the address, left-aligned */
+    uint64_t high, low;                 /* the address, left-aligned */
+    uint64_t written_high, written_low; /* the address as IPv6 */
     const prefix *prefixes;
     int n;
 } networks;
@@ -54,6 +66,7 @@ beast_source_limit *beast_source_limit_new(uint32_t per_second)
         return NULL;
     }
     atomic_init(&limit->per_second, per_second);
+    atomic_init(&limit->limiting_ns, INT64_MIN / 2);
     return limit;
 }
 
@@ -62,6 +75,11 @@ void beast_source_limit_free(beast_source_limit *limit) { free(limit); }
 void beast_source_limit_set(beast_source_limit *limit, uint32_t per_second)
 {
     atomic_store_explicit(&limit->per_second, per_second, memory_order_relaxed);
+}
+
+void beast_source_limit_set_dry_run(beast_source_limit *limit, bool dry_run)
+{
+    atomic_store_explicit(&limit->dry_run, dry_run, memory_order_relaxed);
 }
 
 static uint64_t load_big(const uint8_t *p)
@@ -76,7 +94,8 @@ static bool networks_of(const struct sockaddr *peer, networks *out)
 {
     if (peer->sa_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
-        *out = (networks){(uint64_t)ntohl(v4->sin_addr.s_addr) << 32, 0, IPV4, sizeof IPV4 / sizeof *IPV4};
+        uint64_t address = ntohl(v4->sin_addr.s_addr);
+        *out = (networks){address << 32, 0, 0, MAPPED | address, IPV4, sizeof IPV4 / sizeof *IPV4};
         return true;
     }
     if (peer->sa_family != AF_INET6)
@@ -84,9 +103,9 @@ static bool networks_of(const struct sockaddr *peer, networks *out)
     const struct in6_addr *v6 = &((const struct sockaddr_in6 *)peer)->sin6_addr;
     uint64_t high = load_big(v6->s6_addr), low = load_big(v6->s6_addr + 8);
     if (IN6_IS_ADDR_V4MAPPED(v6))
-        *out = (networks){low << 32, 0, IPV4, sizeof IPV4 / sizeof *IPV4};
+        *out = (networks){low << 32, 0, high, low, IPV4, sizeof IPV4 / sizeof *IPV4};
     else
-        *out = (networks){high, low, IPV6, sizeof IPV6 / sizeof *IPV6};
+        *out = (networks){high, low, high, low, IPV6, sizeof IPV6 / sizeof *IPV6};
     return true;
 }
 
@@ -139,25 +158,113 @@ static bool take(cell *cell, int64_t interval, int64_t tolerance, int64_t now_ns
     return true;
 }
 
-bool beast_source_allow(beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns)
+static uint64_t mask_of(int bits)
 {
-    networks source;
-    int64_t per_second = atomic_load_explicit(&limit->per_second, memory_order_relaxed);
-    if (per_second == 0)
-        return true;
-    if (!networks_of(peer, &source))
-        return false;
+    if (bits <= 0)
+        return 0;
+    return bits >= 64 ? UINT64_MAX : ~(UINT64_MAX >> bits);
+}
+
+beast_status beast_source_limit_except(beast_source_limit *limit, const beast_source_network *list, uint32_t n)
+{
+    if (n > BEAST_SOURCE_NETWORKS_MAX)
+        return BEAST_FULL;
+    for (uint32_t i = 0; i < n; i++)
+        if (list[i].bits > 128)
+            return BEAST_BAD_ARGUMENT;
+    atomic_store_explicit(&limit->exceptions, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) {
+        exception *to = &limit->exception[i];
+        uint64_t mask_high = mask_of(list[i].bits), mask_low = mask_of(list[i].bits - 64);
+        atomic_store_explicit(&to->mask_high, mask_high, memory_order_relaxed);
+        atomic_store_explicit(&to->mask_low, mask_low, memory_order_relaxed);
+        atomic_store_explicit(&to->high, load_big(list[i].address) & mask_high, memory_order_relaxed);
+        atomic_store_explicit(&to->low, load_big(list[i].address + 8) & mask_low, memory_order_relaxed);
+    }
+    atomic_store_explicit(&limit->exceptions, n, memory_order_release);
+    return BEAST_OK;
+}
+
+static bool is_excepted(const beast_source_limit *limit, const networks *source)
+{
+    uint32_t n = atomic_load_explicit(&limit->exceptions, memory_order_acquire);
+
+    for (uint32_t i = 0; i < n; i++) {
+        const exception *to = &limit->exception[i];
+        uint64_t high = source->written_high & atomic_load_explicit(&to->mask_high, memory_order_relaxed);
+        uint64_t low = source->written_low & atomic_load_explicit(&to->mask_low, memory_order_relaxed);
+        if (high == atomic_load_explicit(&to->high, memory_order_relaxed) &&
+            low == atomic_load_explicit(&to->low, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+/* The rate of one prefix, as generic cell rate. */
+typedef struct pace {
+    int64_t interval, tolerance;
+} pace;
+
+static inline pace pace_of(const networks *source, int i, int64_t per_second)
+{
+    int64_t rate = per_second * source->prefixes[i].times;
+    int64_t interval = (NS_PER_S + rate - 1) / rate;
+    return (pace){interval, (rate - 1) * interval};
+}
+
+static bool take_all(beast_source_limit *limit, const networks *source, int64_t per_second, int64_t now_ns)
+{
     cell *cells[PREFIXES_MAX];
     int64_t intervals[PREFIXES_MAX];
-    for (int i = 0; i < source.n; i++) {
-        int64_t rate = per_second * source.prefixes[i].times;
-        cells[i] = cell_of(limit, tag_of(limit, &source, i));
-        intervals[i] = (NS_PER_S + rate - 1) / rate;
-        if (take(cells[i], intervals[i], (rate - 1) * intervals[i], now_ns))
+
+    for (int i = 0; i < source->n; i++) {
+        pace pace = pace_of(source, i, per_second);
+        cells[i] = cell_of(limit, tag_of(limit, source, i));
+        intervals[i] = pace.interval;
+        if (take(cells[i], pace.interval, pace.tolerance, now_ns))
             continue;
         while (i-- > 0) /* one is used up: the others get back what was taken */
             atomic_fetch_sub_explicit(&cells[i]->arrival_ns, intervals[i], memory_order_relaxed);
         return false;
     }
     return true;
+}
+
+beast_source_verdict beast_source_ask(beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns)
+{
+    networks source;
+    int64_t per_second = atomic_load_explicit(&limit->per_second, memory_order_relaxed);
+
+    if (per_second == 0)
+        return BEAST_SOURCE_ALLOWED;
+    if (!networks_of(peer, &source))
+        return BEAST_SOURCE_LIMITED;
+    if (is_excepted(limit, &source) || take_all(limit, &source, per_second, now_ns))
+        return BEAST_SOURCE_ALLOWED;
+    if (atomic_load_explicit(&limit->dry_run, memory_order_relaxed))
+        return BEAST_SOURCE_DRY_RUN;
+    if (now_ns - atomic_load_explicit(&limit->limiting_ns, memory_order_relaxed) > LIMITING_NS / 8)
+        atomic_store_explicit(&limit->limiting_ns, now_ns, memory_order_relaxed);
+    return BEAST_SOURCE_LIMITED;
+}
+
+bool beast_source_is_over(const beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns)
+{
+    networks source;
+    int64_t per_second = atomic_load_explicit(&limit->per_second, memory_order_relaxed);
+
+    if (now_ns - atomic_load_explicit(&limit->limiting_ns, memory_order_relaxed) > LIMITING_NS || per_second == 0 ||
+        atomic_load_explicit(&limit->dry_run, memory_order_relaxed) || !networks_of(peer, &source) ||
+        is_excepted(limit, &source))
+        return false;
+    for (int i = 0; i < source.n; i++) {
+        uint64_t tag = tag_of(limit, &source, i);
+        const cell *set = limit->set[tag % SETS];
+        for (int way = 0; way < WAYS; way++)
+            if (atomic_load_explicit(&set[way].tag, memory_order_relaxed) == tag &&
+                atomic_load_explicit(&set[way].arrival_ns, memory_order_relaxed) - now_ns >
+                    pace_of(&source, i, per_second).tolerance)
+                return true;
+    }
+    return false;
 }

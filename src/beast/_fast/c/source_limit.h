@@ -18,8 +18,29 @@ typedef struct beast_source_limit beast_source_limit;
 beast_source_limit *beast_source_limit_new(uint32_t per_second);
 void beast_source_limit_free(beast_source_limit *limit);
 void beast_source_limit_set(beast_source_limit *limit, uint32_t per_second); /* any thread */
-/* True: answer it. Takes from every prefix of the source, or from none when one of them is used up. An IPv4 address
- * mapped into IPv6 counts as IPv4; any other family is never answered. */
-bool beast_source_allow(beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns);
+/* A trial: nobody is limited, but told apart. Any thread. */
+void beast_source_limit_set_dry_run(beast_source_limit *limit, bool dry_run);
+
+#define BEAST_SOURCE_NETWORKS_MAX 32
+typedef struct beast_source_network {
+    uint8_t address[16]; /* IPv6, or IPv4 inside ::ffff:0:0/96 */
+    uint8_t bits;        /* 0..128; of an IPv4 network 96 more than it is written with */
+} beast_source_network;
+
+/* Networks that are never limited; replaces those before. A source may for a moment be judged by half of the change.
+ * FULL: more than BEAST_SOURCE_NETWORKS_MAX; BAD_ARGUMENT: a network of more than 128 bits. One thread only. */
+beast_status beast_source_limit_except(beast_source_limit *limit, const beast_source_network *list, uint32_t n);
+
+typedef enum beast_source_verdict {
+    BEAST_SOURCE_ALLOWED,
+    BEAST_SOURCE_LIMITED, /* no answer */
+    BEAST_SOURCE_DRY_RUN, /* would be limited */
+} beast_source_verdict;
+
+/* May this one be answered? Takes from every prefix of the source, or from none when one of them is used up. An IPv4
+ * address mapped into IPv6 counts as IPv4; any other family is always limited. */
+beast_source_verdict beast_source_ask(beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns);
+/* Would it be LIMITED? Takes nothing, and costs one load while nobody is. */
+bool beast_source_is_over(const beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns);
 
 #endif

@@ -2,16 +2,12 @@
 
 #include <errno.h>
 #include <linux/filter.h>
-#include <poll.h>
-#include <stddef.h>
-#include <string.h>
+#include <netinet/udp.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #define RECEIVE_TIMEOUT_US 100000 /* how late a stop may be noticed by an idle socket */
 #define DRAINED_TIMEOUT_US 5000   /* longer than a datagram takes from the filter to the queue */
-#define SEND_POLL_MS 10
-#define SEND_POLLS 10
 
 static int set(int fd, int level, int name, int value)
 {
@@ -39,15 +35,35 @@ static uint32_t set_buffers(int fd, uint32_t bytes)
     return (uint32_t)granted / 2;
 }
 
-int beast_udp_open(const struct sockaddr *address, socklen_t len, bool first, uint32_t buffer, uint32_t *granted)
+/* A fragment lost is an answer lost, and fragments can be forged: none is sent (RFC 8085, 3.2). */
+static int forbid_fragments(int fd, sa_family_t family)
+{
+    if (family == AF_INET6)
+        return set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+    return set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+}
+
+/* Older kernels have neither of the two; Beast then does without. */
+static void probe_merging(int fd, beast_udp_features *features)
+{
+    int size;
+    socklen_t len = sizeof size;
+
+    features->gro = set(fd, SOL_UDP, UDP_GRO, 1) == 0;
+    features->segment = getsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, &len) == 0;
+}
+
+int beast_udp_open(const struct sockaddr *address, socklen_t len, bool first, uint32_t buffer,
+                   beast_udp_features *features)
 {
     int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -1;
-    *granted = set_buffers(fd, buffer);
+    features->buffer = set_buffers(fd, buffer);
+    probe_merging(fd, features);
     if ((!first && set(fd, SOL_SOCKET, SO_REUSEPORT, 1)) || set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1) ||
-        set_timeout(fd, RECEIVE_TIMEOUT_US) || bind(fd, address, len) ||
+        forbid_fragments(fd, address->sa_family) || set_timeout(fd, RECEIVE_TIMEOUT_US) || bind(fd, address, len) ||
         (first && set(fd, SOL_SOCKET, SO_REUSEPORT, 1))) {
         int error = errno;
         close(fd);
@@ -68,127 +84,7 @@ beast_status beast_udp_refuse(int fd)
     return BEAST_OK;
 }
 
-void beast_incoming_init(beast_incoming *in)
+void beast_udp_stamp(int fd, bool on)
 {
-    memset(in, 0, offsetof(beast_incoming, bytes));
-    for (uint32_t i = 0; i < BEAST_BATCH; i++) {
-        in->part[i] = (struct iovec){.iov_base = in->bytes[i], .iov_len = BEAST_RECEIVE_SIZE};
-        in->head[i].msg_hdr = (struct msghdr){
-            .msg_name = &in->peer[i],
-            .msg_namelen = sizeof in->peer[i],
-            .msg_iov = &in->part[i],
-            .msg_iovlen = 1,
-            .msg_control = in->control[i],
-            .msg_controllen = sizeof in->control[i],
-        };
-    }
-}
-
-void beast_outgoing_init(beast_outgoing *out)
-{
-    memset(out, 0, offsetof(beast_outgoing, bytes));
-    for (uint32_t i = 0; i < BEAST_BATCH; i++) {
-        out->part[i].iov_base = out->bytes[i];
-        out->head[i].msg_hdr = (struct msghdr){.msg_iov = &out->part[i], .msg_iovlen = 1};
-    }
-}
-
-/* The newest datagram that carries the socket's count of drops tells it for all before. */
-static uint64_t new_drops(beast_incoming *in, uint32_t n)
-{
-    for (uint32_t i = n; i-- > 0;) {
-        struct msghdr *head = &in->head[i].msg_hdr;
-        struct cmsghdr *control = CMSG_FIRSTHDR(head);
-        if (control && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_RXQ_OVFL) {
-            uint32_t seen, before = in->drops_seen;
-            memcpy(&seen, CMSG_DATA(control), sizeof seen);
-            in->drops_seen = seen;
-            return seen - before; /* modulo 2^32, as the kernel counts */
-        }
-    }
-    return 0;
-}
-
-uint32_t beast_udp_receive(int fd, beast_incoming *in, uint64_t *drops)
-{
-    int n = recvmmsg(fd, in->head, BEAST_BATCH, MSG_WAITFORONE, NULL);
-
-    if (n <= 0)
-        return 0;
-    *drops += new_drops(in, (uint32_t)n);
-    for (int i = 0; i < n; i++) { /* the kernel wrote lengths where it wants sizes the next time */
-        in->head[i].msg_hdr.msg_controllen = sizeof in->control[i];
-    }
-    return (uint32_t)n;
-}
-
-static bool may_send_soon(int error, int fd, uint32_t *polls)
-{
-    if (error == EINTR)
-        return true;
-    if (error != EAGAIN && error != EWOULDBLOCK && error != ENOBUFS)
-        return false;
-    if (*polls == 0)
-        return false;
-    --*polls;
-    struct pollfd wait = {.fd = fd, .events = POLLOUT};
-    poll(&wait, 1, SEND_POLL_MS);
-    return true;
-}
-
-uint32_t beast_udp_send(int fd, beast_outgoing *out)
-{
-    uint32_t at = 0, skipped = 0, polls = SEND_POLLS;
-
-    while (at < out->count) {
-        int n = sendmmsg(fd, out->head + at, out->count - at, MSG_DONTWAIT);
-        if (n > 0) {
-            at += (uint32_t)n;
-        } else if (!may_send_soon(n < 0 ? errno : EAGAIN, fd, &polls)) {
-            at++;
-            skipped++;
-        }
-    }
-    out->count = 0;
-    return at - skipped;
-}
-
-/* Different peers with one tag are grouped as if they were one, which does no harm: each answer keeps its own
- * address. */
-static uint64_t peer_tag(const beast_peer *peer)
-{
-    uint64_t word[2];
-
-    if (peer->any.sa_family == AF_INET)
-        return (uint64_t)peer->v4.sin_port << 32 | peer->v4.sin_addr.s_addr;
-    memcpy(word, &peer->v6.sin6_addr, sizeof word);
-    return (word[0] * 0x9e3779b97f4a7c15u ^ word[1]) + peer->v6.sin6_port;
-}
-
-void beast_group_by_peer(const beast_incoming *in, uint32_t n, uint8_t order[BEAST_BATCH])
-{
-    enum { NONE = 0xff, PLACES = 2 * BEAST_BATCH };
-    uint64_t tag[BEAST_BATCH];
-    uint8_t first_at[PLACES], last[BEAST_BATCH], next[BEAST_BATCH];
-    uint32_t groups = 0, filled = 0;
-    uint8_t first[BEAST_BATCH];
-
-    memset(first_at, NONE, sizeof first_at);
-    for (uint32_t i = 0; i < n; i++) {
-        tag[i] = peer_tag(&in->peer[i]);
-        next[i] = NONE;
-        uint32_t place = (uint32_t)(tag[i] * 0x9e3779b97f4a7c15u >> 58);
-        while (first_at[place] != NONE && tag[first_at[place]] != tag[i])
-            place = (place + 1) % PLACES;
-        if (first_at[place] == NONE) {
-            first_at[place] = last[i] = first[groups++] = (uint8_t)i;
-        } else {
-            uint8_t head = first_at[place];
-            next[last[head]] = (uint8_t)i;
-            last[head] = (uint8_t)i;
-        }
-    }
-    for (uint32_t g = 0; g < groups; g++)
-        for (uint8_t i = first[g]; i != NONE; i = next[i])
-            order[filled++] = i;
+    set(fd, SOL_SOCKET, SO_TIMESTAMPNS, on);
 }

@@ -1,10 +1,15 @@
-/* A batch of datagrams in, a batch of datagrams out. All memory is here, made once a thread; nothing allocates. */
+/* Datagrams in, datagrams out, many a system call. All memory is here, made once a thread; nothing allocates.
+ *
+ * Where the kernel can, one message carries several datagrams of one peer: UDP_GRO hands them over together, to be
+ * cut at the length it tells, and UDP_SEGMENT cuts what is sent (Linux: udp(7)). */
 #ifndef BEAST_UDP_IO_H
 #define BEAST_UDP_IO_H
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "sizes.h"
@@ -16,46 +21,112 @@ typedef union beast_peer {
     struct sockaddr_in6 v6;
 } beast_peer;
 
-/* One byte more than the longest request, so that a longer one shows; whole cache lines. */
-#define BEAST_RECEIVE_SIZE 1280
-#define BEAST_SEND_SIZE 1408
+/* The kernel zeroes what it doesn't use of an address, so that equal peers are equal words. */
+static inline bool beast_same_peer(const beast_peer *a, const beast_peer *b)
+{
+    if (a->any.sa_family == AF_INET)
+        return memcmp(a, b, offsetof(struct sockaddr_in, sin_zero)) == 0;
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+/* ---- the socket ---- */
+
+/* What the kernel gave. */
+typedef struct beast_udp_features {
+    uint32_t buffer; /* receive buffer in bytes as the kernel counts it for the asker: half of what it reserves */
+    bool gro;        /* UDP_GRO: received datagrams come merged */
+    bool segment;    /* UDP_SEGMENT: merged datagrams can be sent */
+} beast_udp_features;
+
+/* A bound, blocking socket with a receive time-out of 100 ms, or -1 and errno. The first socket of a port takes it
+ * for itself alone, so that two servers can't share one unawares, and then lets `first == false` ones join. It never
+ * sends fragments. */
+int beast_udp_open(const struct sockaddr *address, socklen_t len, bool first, uint32_t buffer,
+                   beast_udp_features *features);
+/* From now on nothing new is queued; what is queued stays readable, and an empty queue shows at once. */
+beast_status beast_udp_refuse(int fd);
+/* From now on, or no longer, every message received tells when the kernel had it (SO_TIMESTAMPNS). */
+void beast_udp_stamp(int fd, bool on);
+
+/* ---- receiving ---- */
+
+#define BEAST_MESSAGE_MAX 65536 /* merged or not */
+/* Rows of messages begin at different places of a cache, not at the same of each. */
+#define BEAST_MESSAGE_ROW (BEAST_MESSAGE_MAX + 5 * BEAST_CACHE_LINE)
+#define BEAST_RECEIVE_CONTROL                                                                     \
+    (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
 
 typedef struct beast_incoming {
     struct mmsghdr head[BEAST_BATCH];
     struct iovec part[BEAST_BATCH];
     beast_peer peer[BEAST_BATCH];
-    _Alignas(struct cmsghdr) uint8_t control[BEAST_BATCH][CMSG_SPACE(sizeof(uint32_t))];
-    uint32_t drops_seen; /* the socket's own count, as it was last told */
-    _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_BATCH][BEAST_RECEIVE_SIZE];
+    uint32_t cut[BEAST_BATCH];     /* the length of each datagram in a message, but for a shorter last one */
+    int64_t stamp_ns[BEAST_BATCH]; /* CLOCK_REALTIME when the kernel had the message; 0: not told */
+    _Alignas(struct cmsghdr) uint8_t control[BEAST_BATCH][BEAST_RECEIVE_CONTROL];
+    uint32_t drops_seen;           /* the socket's own count, as it was last told */
+    /* How far beast_incoming_take has come. */
+    uint32_t count, at, offset;
+    uint8_t order[BEAST_BATCH];
+    /* Two megabytes, of which the pages come that messages have reached: one each, but for merged ones. */
+    _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_BATCH][BEAST_MESSAGE_ROW];
 } beast_incoming;
 
+typedef struct beast_datagram {
+    const uint8_t *bytes;
+    const beast_peer *peer;
+    uint32_t len;
+} beast_datagram;
+
+/* `in` is zeroed memory. */
+void beast_incoming_init(beast_incoming *in);
+/* Puts a message where a receive would have, and makes `count` of them ready to be taken. */
+void beast_incoming_put(beast_incoming *in, uint32_t at, const uint8_t *bytes, size_t len, const struct sockaddr *peer);
+void beast_incoming_begin(beast_incoming *in, uint32_t count);
+
+/* Waits for one message and takes what else is there; with MSG_DONTWAIT in `flags` it doesn't wait. Returns how many
+ * messages; 0 after the time-out. *drops grows by what the kernel had to drop since it last told. */
+uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drops);
+
+/* The next datagrams of what was received, at most BEAST_BATCH; returns how many. All messages of one peer follow its
+ * first: answers to one peer in a row are what can be merged. */
+uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH]);
+
+/* ---- sending ---- */
+
+#define BEAST_DATAGRAM_ROOM 1472 /* the longest answer, and the slack that writing it may need */
+#define BEAST_SEND_ROOM 65536    /* of all datagrams that wait to be sent */
+
+typedef struct beast_segment_size { /* a control message: how long each datagram of a merged message is */
+    _Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+} beast_segment_size;
+
 typedef struct beast_outgoing {
-    uint32_t count;
+    uint32_t count; /* messages */
+    bool merges;    /* the socket can */
+    bool open;      /* the last message can take one more datagram */
+    uint8_t *end;   /* where the next datagram is to be written: right behind the last */
     struct mmsghdr head[BEAST_BATCH];
     struct iovec part[BEAST_BATCH];
-    _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_BATCH][BEAST_SEND_SIZE];
+    uint16_t datagrams[BEAST_BATCH]; /* in each message */
+    uint16_t cut[BEAST_BATCH];       /* as in beast_incoming */
+    beast_segment_size control[BEAST_BATCH];
+    _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_SEND_ROOM];
 } beast_outgoing;
 
-/* A bound, blocking socket with a receive time-out of 100 ms, or -1 and errno. The first socket of a port takes it
- * for itself alone, so that two servers can't share one unawares, and then lets `first == false` ones join.
- * *granted is the receive buffer in bytes as the kernel counts it for the asker (half of what it reserves). */
-int beast_udp_open(const struct sockaddr *address, socklen_t len, bool first, uint32_t buffer, uint32_t *granted);
-/* From now on nothing new is queued; what is queued stays readable, and an empty queue shows at once. */
-beast_status beast_udp_refuse(int fd);
+void beast_outgoing_init(beast_outgoing *out, bool merges);
 
-void beast_incoming_init(beast_incoming *in);
-void beast_outgoing_init(beast_outgoing *out);
+/* False: send first. */
+static inline bool beast_outgoing_has_room(const beast_outgoing *out)
+{
+    return out->count < BEAST_BATCH && out->end <= out->bytes + BEAST_SEND_ROOM - BEAST_DATAGRAM_ROOM;
+}
 
-/* Waits for one datagram and takes what else is there. Returns how many; 0 after the time-out. *drops grows by
- * what the kernel had to drop since it last told. A length above BEAST_DATAGRAM_MAX means too long, cut off. */
-uint32_t beast_udp_receive(int fd, beast_incoming *in, uint64_t *drops);
+/* `len` bytes were written at out->end, for `peer`, which must stay where it is until they are sent. */
+void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len);
 
-/* Sends the batch and empties it: what the kernel would not take at first is tried again for a bounded time, a bad
- * address is skipped. Returns how many were sent; the rest is lost. */
-uint32_t beast_udp_send(int fd, beast_outgoing *out);
-
-/* The order in which to answer: as received, but all datagrams of one peer follow its first. Sends to one peer in
- * a row are what the kernel can merge. */
-void beast_group_by_peer(const beast_incoming *in, uint32_t n, uint8_t order[BEAST_BATCH]);
+/* Sends what waits and forgets it: what the kernel would not take at first is tried again for a bounded time, a
+ * merged message that it refuses goes datagram by datagram, a bad address is skipped. Returns how many datagrams were
+ * sent; *lost grows by the others. */
+uint32_t beast_udp_send(int fd, beast_outgoing *out, uint64_t *lost);
 
 #endif

@@ -4,6 +4,8 @@ cdef enum:
     DRAIN_RECORDS = 32768  # of one drain_usage(): 1.5 MB
     USAGE_BYTES = 48
 
+_HISTOGRAMS = ("udp", "http", "visible")  # by the protocol of a lane
+
 
 @cython.final
 cdef class Miss:
@@ -51,6 +53,8 @@ cdef class Engine:
         source_per_second=50,
         ttl_ms=13_000,
         bint pin=False,
+        spin_us=0,
+        latency_sample=0,
         http_max_connections=16_384,
         http_connections_per_source=256,
         http_head_ms=10_000,
@@ -76,6 +80,8 @@ cdef class Engine:
         config.source_per_second = <uint32_t>between("source_per_second", source_per_second, 0, 1_000_000)
         config.ttl_ns = ns_of_ms("ttl_ms", ttl_ms)
         config.pin = pin
+        config.spin_ns = 1000 * between("spin_us", spin_us, 0, BEAST_SPIN_MAX_NS // 1000)
+        config.latency_sample = <uint32_t>between("latency_sample", latency_sample, 0, 1 << 20)
         config.http.max_connections = <uint32_t>between("http_max_connections", http_max_connections, 1, 1 << 20)
         config.http_connections_per_source = <uint32_t>between(
             "http_connections_per_source", http_connections_per_source, 0, 1_000_000
@@ -145,7 +151,13 @@ cdef class Engine:
     @property
     def udp_buffer(self) -> int:
         """Receive buffer in bytes that the kernel granted; less than asked means: raise net.core.rmem_max."""
-        return beast_engine_udp_buffer(self._engine)
+        return beast_engine_udp_features(self._engine).buffer
+
+    @property
+    def features(self) -> dict:
+        """What the kernel gave the UDP sockets: gro, segment, rcvbuf."""
+        cdef beast_udp_features got = beast_engine_udp_features(self._engine)
+        return {"gro": bool(got.gro), "segment": bool(got.segment), "rcvbuf": got.buffer}
 
     # parameters
 
@@ -158,6 +170,24 @@ cdef class Engine:
     def set_http_connections_per_source(self, limit: int) -> None:
         """0: no limit. Who has more already keeps them."""
         beast_http_sources_set(beast_engine_http_sources(self._engine), <uint32_t>between("limit", limit, 0, 1_000_000))
+
+    def set_source_dry_run(self, dry_run: bool) -> None:
+        beast_source_limit_set_dry_run(self.shared.sources, bool(dry_run))
+
+    def set_source_exceptions(self, networks) -> None:
+        cdef beast_source_network known[BEAST_SOURCE_NETWORKS_MAX]
+        cdef uint32_t n = 0
+        networks = [ip_network(network) for network in networks]
+        if len(networks) > BEAST_SOURCE_NETWORKS_MAX:
+            raise ValueError(f"at most {BEAST_SOURCE_NETWORKS_MAX} networks can be excepted, not {len(networks)}")
+        for network in networks:
+            packed = network.network_address.packed
+            if network.version == 4:
+                packed = bytes(10) + b"\xff\xff" + packed
+            memcpy(known[n].address, PyBytes_AsString(packed), 16)
+            known[n].bits = <uint8_t>(network.prefixlen + (96 if network.version == 4 else 0))
+            n += 1
+        check(beast_source_limit_except(self.shared.sources, known, n), "set_source_exceptions")
 
     def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None:
         beast_shared_set_parking(self.shared, bool(park), ns_of_ms("wait_ms", wait_ms))
@@ -184,14 +214,14 @@ cdef class Engine:
         uint32_t epoch=0,
         tier=1,
     ) -> None:
+        cdef beast_status status
         self.known(instrument)
-        check(
-            beast_price_publish(
-                self.shared.prices, instrument, <const uint8_t *>PyBytes_AsString(price), <uint32_t>len(price), time_ns,
-                received_ns, received_ns if fresh_ns is None else fresh_ns, epoch, <uint8_t>between("tier", tier, 1, 3),
-            ),
-            f"price {price!r} of instrument {instrument}",
+        status = beast_price_publish(
+            self.shared.prices, instrument, <const uint8_t *>PyBytes_AsString(price), <uint32_t>len(price), time_ns,
+            received_ns, received_ns if fresh_ns is None else fresh_ns, epoch, <uint8_t>between("tier", tier, 1, 3),
         )
+        if status != BEAST_OK:  # asked first: the message costs more than publishing
+            check(status, f"price {price!r} of instrument {instrument}")
 
     def forget(self, instrument: int) -> None:
         self.known(instrument)
@@ -331,6 +361,22 @@ cdef class Engine:
         for i in range(beast_engine_lanes(self._engine)):
             beast_counters_add(&beast_engine_lane(self._engine, i).counters, total)
         return {name: total[i] for i, name in enumerate(COUNTERS)}
+
+    def histograms(self):
+        """By "udp", "http" and "visible": (longest duration in ns of a bucket, how many) of buckets that hold any."""
+        cdef uint64_t total[<int>BEAST_HISTOGRAM_BUCKETS]
+        cdef uint32_t lane, bucket
+        found = {}
+        for protocol, name in enumerate(_HISTOGRAMS):
+            memset(total, 0, sizeof(total))
+            for lane in range(beast_engine_lanes(self._engine)):
+                if beast_engine_lane(self._engine, lane).protocol == protocol:
+                    beast_histogram_sum(&beast_engine_lane(self._engine, lane).latency, total)
+            found[name] = [
+                (beast_histogram_bucket_ns(bucket), total[bucket])
+                for bucket in range(BEAST_HISTOGRAM_BUCKETS) if total[bucket]
+            ]
+        return found
 
     def count(self, str name, n=1) -> None:
         if name not in _COUNTER_NUMBER:

@@ -75,12 +75,14 @@ cdef dict peek_price(beast_shared *shared, asset, exchange, int64_t now_ns):
     cdef beast_price price
     cdef const beast_layout *layout = beast_layout_now(shared.prices)
     cdef const beast_slot *slot
-    cdef const char *words = <const char *>price.text
+    cdef uint32_t number, count
+    cdef uint8_t text[BEAST_SLOT_TEXT]
+    cdef const char *words = <const char *>text
     fold(&asset_name, asset.encode(), True)
     fold(&exchange_name, exchange.encode(), False)
-    slot = beast_layout_pair(layout, beast_layout_exchange(layout, &exchange_name), &asset_name,
-                             beast_name_hash(&asset_name))
-    if slot is NULL or not beast_slot_read(slot, &price):
+    number = beast_layout_exchange(layout, &exchange_name)
+    slot = beast_layout_find(layout, number, &asset_name, beast_place_hash(beast_name_hash(&asset_name), number), &count)
+    if slot is NULL or not beast_slot_copy(slot, &price, text):
         return None
     link = beast_table_link(shared.prices, price.link)
     timestamp = words[price.timestamp_at:price.timestamp_at + price.timestamp_len].decode()
