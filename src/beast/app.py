@@ -34,7 +34,7 @@ from beast.engine.presence import Presence, presence_path, write_private
 from beast.engine.runtime import Runtime
 from beast.engine.telemetry import Telemetry
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rows import Exchange, Unreadable
 from beast.feeds.simulator import Simulator
 from beast.feeds.store import CHANNEL as FEEDS_CHANNEL
 from beast.feeds.store import FeedStore
@@ -219,7 +219,7 @@ class Server:
         parameters: ParameterSync,
     ) -> FeedManager:
         store = FeedStore(database)
-        rows = await load_rows(store)
+        rows, unreadable = await load_rows(store)
         urls: Callable[[str, str], str] | None = None
         if self.config.feeds == "sim":
             simulator = Simulator(seed=self.config.sim_seed, products=products_of(rows))
@@ -229,7 +229,7 @@ class Server:
         feeds = FeedManager(engine, catalogue, urls=urls, clock=self.clock)
         stack.push_async_callback(feeds.stop)
         parameters.on_change(lambda new: feeds.set_backfill(new.backfill_ms))
-        await feeds.apply(rows)
+        await feeds.apply(rows, unreadable)
         self._tasks.spawn("feed rows", self._follow_rows(store, feeds, database))
         return feeds
 
@@ -326,7 +326,7 @@ class Server:
                     await changed.wait()
             changed.clear()
             try:
-                await feeds.apply(await load_rows(store))
+                await feeds.apply(*await load_rows(store))
             except (DatabaseUnavailableError, ValueError) as error:
                 self.health.degrade("exchanges", f"the rows could not be applied: {error}")
             else:
@@ -359,13 +359,13 @@ async def demo_key(accounts: Accounts, store: AccountStore, home: Path) -> str:
     return made.api_key
 
 
-async def load_rows(store: FeedStore) -> list[Exchange]:
-    """Every exchange with its assets."""
-    feeds = await store.list_feeds()
+async def load_rows(store: FeedStore) -> tuple[list[Exchange], list[Unreadable]]:
+    """Every exchange with its assets, and those that can't be read."""
+    feeds, unreadable = await store.list_feeds()
     assets = defaultdict[str, list[Mapping]](list)
     for mapping in await store.list_mappings():
         assets[mapping.exchange].append(mapping)
-    return [Exchange(feed, tuple(assets[feed.name])) for feed in feeds]
+    return [Exchange(feed, tuple(assets[feed.name])) for feed in feeds], unreadable
 
 
 async def listen_into(changed: asyncio.Event, database: Database) -> None:

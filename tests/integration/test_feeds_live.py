@@ -14,7 +14,7 @@ from beast._fast import Engine
 from beast.base.clock import Clock, ManualClock
 from beast.feeds import link
 from beast.feeds.manager import ExchangeStatus, FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rows import Exchange, Unreadable
 from beast.feeds.types import Feed, Mapping
 from beast.prices.catalogue import Catalogue
 
@@ -348,6 +348,11 @@ async def test_a_row_that_cannot_run_stops_no_other(house: House, exchange: Fake
     await house.manager.apply([Exchange(feed(exchange.url, price_path="a..b"), markets("BTC"))])
     assert house.status().connected
     assert "price_path" in house.status().last_error
+
+    await house.manager.apply([], [Unreadable("test", True, "can't be read"), Unreadable("off", False, "nor this")])  # noqa: FBT003
+    assert house.status().connected
+    assert house.status().last_error == "can't be read"
+    assert [status.name for status in house.manager.status()] == ["test"]
     assert len(exchange.peers) == 1
 
 

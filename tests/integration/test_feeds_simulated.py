@@ -73,7 +73,7 @@ async def seeded(database: Database) -> list[Exchange]:
             ),
             tuple(mapping for mapping in mappings if mapping.exchange == feed.name),
         )
-        for feed in await store.list_feeds()
+        for feed in (await store.list_feeds())[0]
     ]
 
 

@@ -29,7 +29,7 @@ def sorted_example() -> Exchange:
 
 async def test_six_exchanges_are_seeded_with_valid_rows(database: Database) -> None:
     store = FeedStore(database)
-    feeds = {feed.name: feed for feed in await store.list_feeds()}
+    feeds = {feed.name: feed for feed in (await store.list_feeds())[0]}
     assert feeds == seeded_feeds()
     mappings = await store.list_mappings()
     assert sum(mapping.enabled and mapping.prewarm for mapping in mappings) >= 150
@@ -38,6 +38,17 @@ async def test_six_exchanges_are_seeded_with_valid_rows(database: Database) -> N
         exchange = await store.exchange(name)
         assert validate(exchange) == []
         assert len(exchange.assets) >= 24
+
+
+async def test_a_row_changed_into_nonsense_is_told_and_hides_no_other(database: Database) -> None:
+    store = FeedStore(database)
+    await database.execute(b"UPDATE exchange_feeds SET trade_filter = '[1]' WHERE name = 'okx'")
+    feeds, unreadable = await store.list_feeds()
+    assert len(feeds) == 5
+    assert [(each.name, each.enabled) for each in unreadable] == [("okx", True)]
+    assert "trade_filter[0]" in unreadable[0].reason
+    with pytest.raises(BeastError, match=r"okx: the row can't be read: .*trade_filter\[0\]"):
+        await store.exchange("okx")
 
 
 async def test_an_import_can_be_repeated_and_is_read_back_the_same(database: Database) -> None:

@@ -15,7 +15,7 @@ from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
 from beast.base.log import configure_logging
 from beast.feeds.check import CheckedFrame, Checker, count_kinds
-from beast.feeds.rows import Exchange, read_rows, write_json, write_toml
+from beast.feeds.rows import Exchange, Unreadable, read_rows, write_json, write_toml
 from beast.feeds.store import FeedStore
 from beast.feeds.types import Feed, Mapping
 from beast.storage.opening import open_database
@@ -42,8 +42,10 @@ def list_feeds(*, as_json: AsJson = False) -> None:
     Args:
         as_json: Print one JSON object a line.
     """
-    feeds, mappings = _with_store(_everything)
+    (feeds, unreadable), mappings = _with_store(_everything)
     rows = [_summary(feed, [mapping for mapping in mappings if mapping.exchange == feed.name]) for feed in feeds]
+    for each in unreadable:
+        sys.stderr.write(f"beast: {each.name}: {each.reason} (import its rows again)\n")
     if as_json:
         _print_lines(rows)
         return
@@ -175,7 +177,7 @@ def _with_store(work: Callable[[FeedStore], Awaitable[_Result]]) -> _Result:
     return asyncio.run(run())
 
 
-async def _everything(store: FeedStore) -> tuple[list[Feed], list[Mapping]]:
+async def _everything(store: FeedStore) -> tuple[tuple[list[Feed], list[Unreadable]], list[Mapping]]:
     return await store.list_feeds(), await store.list_mappings()
 
 

@@ -17,7 +17,7 @@ from beast.base.tasks import Tasks
 from beast.feeds.classify import Classifier
 from beast.feeds.link import Gate, Link
 from beast.feeds.plan import compile_plan, fold
-from beast.feeds.rows import Exchange, RowsError, validate
+from beast.feeds.rows import Exchange, RowsError, Unreadable, validate
 from beast.feeds.types import Feed, Mapping
 from beast.prices.catalogue import Catalogue
 from beast.prices.types import Market
@@ -138,16 +138,20 @@ class FeedManager:
         self._lock = asyncio.Lock()
         self._log = structlog.get_logger("beast.feeds")
 
-    async def apply(self, rows: Sequence[Exchange]) -> None:
+    async def apply(self, rows: Sequence[Exchange], unreadable: Sequence[Unreadable] = ()) -> None:
         """Makes what runs agree with `rows`: starts, stops and reconnects only what differs.
 
         An exchange whose rows can't run is reported and left as it was.
+
+        Args:
+            rows: All exchanges that can be read.
+            unreadable: The others.
 
         Raises:
             ValueError: The markets don't fit the price table; nothing has changed.
         """
         async with self._lock:
-            wishes = await self._wishes(rows)
+            wishes = await self._wishes(rows, unreadable)
             markets = [market for wish in wishes.values() for market in wish.markets()]
             self._catalogue.check(markets)
             # Stopped first: what a connection brings must not be told as another market's price.
@@ -187,10 +191,10 @@ class FeedManager:
         ]
         return sorted([*faulty, *map(self._status, self._running.values())], key=lambda status: status.name)
 
-    async def _wishes(self, rows: Sequence[Exchange]) -> dict[str, _Wish]:
+    async def _wishes(self, rows: Sequence[Exchange], unreadable: Sequence[Unreadable]) -> dict[str, _Wish]:
         """The enabled exchanges whose rows can run; where they can't, what runs already."""
         wishes: dict[str, _Wish] = {}
-        self._faults = {}
+        self._faults = {each.name: each.reason for each in unreadable if each.enabled}
         for exchange in rows:
             await asyncio.sleep(0)  # one exchange at a time: hundreds of rows must not hold the loop
             feed = exchange.feed
@@ -200,9 +204,10 @@ class FeedManager:
                 wishes[feed.name] = self._wish(exchange)
             except (ValueError, BeastError) as error:
                 self._faults[feed.name] = str(error)
-                self._log.error("exchange can't run", exchange=feed.name, error=str(error))
-                if feed.name in self._running:
-                    wishes[feed.name] = self._running[feed.name].wish
+        for name, fault in self._faults.items():
+            self._log.error("exchange can't run", exchange=name, error=fault)
+            if name in self._running:
+                wishes[name] = self._running[name].wish
         return wishes
 
     def _wish(self, exchange: Exchange) -> _Wish:

@@ -43,6 +43,14 @@ class Exchange(NamedTuple):
     assets: tuple[Mapping, ...]
 
 
+class Unreadable(NamedTuple):
+    """A row of `exchange_feeds` that was changed, past all checks, into what no Feed can be made of."""
+
+    name: str
+    enabled: bool
+    reason: str
+
+
 class Fault(NamedTuple):
     """One thing that is wrong with rows."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from beast.base.errors import BeastError
-from beast.feeds.rows import Exchange, RowsError, validate
+from beast.feeds.rows import Exchange, RowsError, Unreadable, validate
 from beast.feeds.types import Feed, Mapping
 from beast.storage.database import Connection, Database
 from beast.storage.queries import Queries
@@ -17,7 +17,7 @@ _QUERIES = Queries("beast.feeds")
 
 
 class _FeedRow(msgspec.Struct):
-    feed: Any
+    feed: dict[str, Any]
 
 
 class FeedStore:
@@ -26,22 +26,26 @@ class FeedStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list_feeds(self) -> list[Feed]:
-        """All exchanges, in order of priority."""
+    async def list_feeds(self) -> tuple[list[Feed], list[Unreadable]]:
+        """All exchanges, in order of priority, and those among them that can't be read."""
         rows = await self._database.fetch(_QUERIES["feeds"], {"name": None}, row=_FeedRow)
-        return [msgspec.convert(row.feed, Feed) for row in rows]
+        read = [_feed(row) for row in rows]
+        return [row for row in read if isinstance(row, Feed)], [row for row in read if isinstance(row, Unreadable)]
 
     async def list_mappings(self) -> list[Mapping]:
         """The assets of all exchanges."""
         return await self._database.fetch(_QUERIES["mappings"], {"exchange": None}, row=Mapping)
 
     async def exchange(self, name: str) -> Exchange:
-        """All rows of one exchange. Raises BeastError when there is none of this name."""
+        """All rows of one exchange. Raises BeastError when there is none of this name, or it can't be read."""
         row = await self._database.fetch_one(_QUERIES["feeds"], {"name": name}, row=_FeedRow)
         if row is None:
             raise _unknown(name)
+        feed = _feed(row)
+        if isinstance(feed, Unreadable):
+            raise BeastError(feed.reason, where=name, todo="import its rows again")
         assets = await self._database.fetch(_QUERIES["mappings"], {"exchange": name}, row=Mapping)
-        return Exchange(msgspec.convert(row.feed, Feed), tuple(assets))
+        return Exchange(feed, tuple(assets))
 
     async def save(self, exchange: Exchange, *, replace: bool = False) -> Exchange:
         """Inserts or updates all rows of an exchange in one transaction; returns what the table then holds.
@@ -75,6 +79,13 @@ class FeedStore:
         """Switches an exchange on or off. Raises BeastError when there is none of this name."""
         if not await self._database.execute(_QUERIES["enable_feed"], {"name": name, "enabled": enabled}):
             raise _unknown(name)
+
+
+def _feed(row: _FeedRow) -> Feed | Unreadable:
+    try:
+        return msgspec.convert(row.feed, Feed)
+    except msgspec.ValidationError as error:
+        return Unreadable(row.feed["name"], row.feed["enabled"], f"the row can't be read: {error}")
 
 
 def _full(row: Feed | Mapping) -> dict[str, Any]:
