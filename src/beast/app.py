@@ -225,7 +225,7 @@ class Server:
             simulator = Simulator(seed=self.config.sim_seed, products=products_of(rows))
             await simulator.start()
             stack.push_async_callback(simulator.stop)
-            urls = simulator.url
+            urls = addresses(simulator)
         feeds = FeedManager(engine, catalogue, urls=urls, clock=self.clock)
         stack.push_async_callback(feeds.stop)
         parameters.on_change(lambda new: feeds.set_backfill(new.backfill_ms))
@@ -378,6 +378,11 @@ async def suppressed(shown: Awaitable[None]) -> None:
     """A screen that is gone (a closed pipe) is no reason to stop serving."""
     with contextlib.suppress(OSError):
         await shown
+
+
+def addresses(simulator: Simulator) -> Callable[[str, str], str]:
+    """Where to connect in place of an exchange's address; one that the simulator can't play keeps its own."""
+    return lambda name, original: simulator.url(name, original) if name in simulator.exchanges else original
 
 
 def products_of(rows: list[Exchange]) -> list[tuple[str, str, str, str]]:

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
+from tests.fixtures.exchange import running_exchange
+
+from beast.feeds.rows import Exchange, write_toml
+from beast.feeds.types import Condition, Feed, Mapping
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
 
@@ -43,3 +48,33 @@ def test_rows_go_out_of_a_running_server_and_in_again_the_same(start: Callable[.
         each for each in json.loads(server.beast("status", "--json").stdout)["exchanges"] if each["name"] == "kraken"
     )
     assert kraken["reconnects"] == 0
+
+
+@pytest.mark.anyio
+async def test_an_exchange_that_the_simulator_can_not_play_is_connected_to_where_it_is(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    async with running_exchange() as exchange:
+        feed = Feed(
+            name="ours",
+            ws_url=exchange.url,
+            subscribe_template='{"op":"sub","id":"{ID}","args":"{SYMBOLS}"}',
+            trade_filter=(Condition("e", value="trade"),),
+            price_path="p",
+            symbol_path="s",
+        )
+        file = tmp_path / "ours.toml"
+        file.write_text(write_toml(Exchange(feed, (Mapping(asset="BTC", symbol="B", currency="EUR"),))))
+        server = await to_thread.run_sync(start)
+        done = await to_thread.run_sync(server.beast, "feeds", "import", str(file))
+        assert done.returncode == 0, done.stderr
+        peer = await exchange.peer(0)
+        await peer.message(0)
+        peer.trade("B", "65000.10")
+        begun = time.monotonic()
+        answer = {}
+        while "price" not in answer:
+            assert time.monotonic() - begun < 5
+            [datagram] = await to_thread.run_sync(server.udp, {"asset": "BTC", "exchange": "ours"})
+            answer = json.loads(datagram, parse_float=str)
+        assert (answer["price"], answer["currency"], answer["source"]) == ("65000.10", "EUR", "ours-ws")
