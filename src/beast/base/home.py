@@ -52,7 +52,8 @@ def kept_secret(path: Path) -> str:
 class HomeLock:
     """At most one server runs on a home. The lock dies with its process, however that ends.
 
-    Used as a context manager; entering raises BeastError, naming the holder's pid, when another process has it.
+    Used as a context manager; entering raises BeastError, naming the holder's pid, when another process has it, and
+    when the home can't be written.
     """
 
     def __init__(self, home: Path) -> None:
@@ -60,8 +61,13 @@ class HomeLock:
         self._file: int | None = None
 
     def __enter__(self) -> Self:
-        make_home(self._path.parent)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        home = make_home(self._path.parent)
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BeastError(
+                f"can't be written: {error.strerror}", where=str(home), todo="set BEAST_HOME to a folder of yours"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -69,7 +75,7 @@ class HomeLock:
             os.close(file)
             raise BeastError(
                 f"another server already runs on this home, pid {holder}",
-                where=str(self._path.parent),
+                where=str(home),
                 todo="stop it, or set BEAST_HOME to another folder",
             ) from None
         os.ftruncate(file, 0)

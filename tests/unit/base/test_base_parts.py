@@ -163,6 +163,13 @@ def test_a_second_server_on_a_home_is_told_the_pid_of_the_first(tmp_path: Path) 
         pass
 
 
+def test_a_home_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    # Root may write everywhere, but not to a folder as if it were a file.
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(BeastError, match=r"can't be written: Is a directory.*BEAST_HOME"):
+        HomeLock(tmp_path).__enter__()
+
+
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     hold = (
         "import sys; from pathlib import Path; from beast.base.home import HomeLock\n"
