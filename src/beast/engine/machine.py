@@ -1,5 +1,7 @@
 """What a server needs of the machine: ports that are free, and file descriptors."""
 
+import errno
+import ipaddress
 import resource
 import socket
 
@@ -16,15 +18,17 @@ def claim_port(kind: str, host: str, port: int) -> None:
 
     Args:
         kind: "udp", or anything else for TCP.
-        host: Numeric address.
-        port: 0 is always free.
+        host: Numeric address: the workers resolve no names.
+        port: 0 is any free one; the address is tried all the same.
 
     Raises:
-        BeastError: it is taken, or the address is not this machine's.
+        BeastError: it is taken, or the address is none, or not this machine's.
     """
-    if port == 0:
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    where = f"{kind} {host}:{port}"
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004
+    except ValueError:
+        raise BeastError("is no IP address", where=where, todo="give --host as in 127.0.0.1 or ::1") from None
     with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as probe:
         if kind != "udp":
             # Connections of a server that has just ended linger in TIME_WAIT; they are no obstacle.
@@ -32,11 +36,11 @@ def claim_port(kind: str, host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise BeastError(
-                f"can't listen: {error.strerror}",
-                where=f"{kind} {host}:{port}",
-                todo=f"stop who has it, or choose another --{kind}-port (0: any)",
-            ) from error
+            if error.errno == errno.EADDRINUSE:
+                todo = f"stop who has it, or choose another --{kind}-port (0: any)"
+            else:
+                todo = "give --host an address of this machine, or a port that you may use"
+            raise BeastError(f"can't listen: {error.strerror}", where=where, todo=todo) from error
 
 
 def client_host(host: str) -> str:

@@ -63,9 +63,13 @@ def test_a_shared_port_counts_as_taken(kind: str, type_: socket.SocketKind) -> N
     claim_port(kind, "127.0.0.1", 0)
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(BeastError, match="can't listen"):
-        claim_port("udp", "192.0.2.1", 2679)
+@pytest.mark.parametrize(
+    ("host", "told"), [("192.0.2.1", "can't listen"), ("localhost", "no IP address"), ("[::1]", "no IP address")]
+)
+@pytest.mark.parametrize("port", [0, 2679])
+def test_what_is_no_address_of_this_machine_is_refused(host: str, told: str, port: int) -> None:
+    with pytest.raises(BeastError, match=rf"udp .*{port}: .*{told}.*--host"):
+        claim_port("udp", host, port)
 
 
 @pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.5", "10.0.0.5")])
