@@ -1,9 +1,12 @@
 """What a running server leaves in its home, for the commands that want to talk to it: `server.json`, mode 0600."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import msgspec
+
+from beast.base.errors import BeastError
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,7 +35,7 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
         return True
 
     def write(self, path: Path) -> None:
-        """Writes the file. Raises OSError when it can't be written."""
+        """Writes the file. Raises BeastError when it can't be written."""
         write_private(path, msgspec.json.encode(self) + b"\n")
 
 
@@ -40,12 +43,17 @@ def write_private(path: Path, text: bytes) -> None:
     """Writes a file for its owner only, at once or not at all.
 
     Raises:
-        OSError: it can't be written.
+        BeastError: it can't be written.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(text)
-    fresh.replace(path)
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(text)
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise BeastError(f"can't be written: {error.strerror}", where=str(path), todo="name a file of yours") from error
 
 
 def presence_path(home: Path) -> Path:

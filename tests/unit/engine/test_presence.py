@@ -26,6 +26,14 @@ def test_a_running_server_is_found(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["server.json"]
 
 
+@pytest.mark.parametrize("name", ["", "nowhere/ready.json", "file/ready.json"])
+def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BeastError, match="can't be written"):
+        presence(1).write(tmp_path / name)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_dead_server_is_not(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
