@@ -97,8 +97,13 @@ async def test_unknown_tiers_and_bad_labels_are_refused(accounts: Accounts) -> N
         await accounts.create_key("gold'; --")
     with pytest.raises(UsageError, match="label"):
         await accounts.create_key("free", label="two\nlines")
-    with pytest.raises(UsageError, match="expired"):
-        await accounts.create_key("free", expires_at=MARCH_31)
+    for expires_at, told in (
+        (MARCH_31, "expired"),
+        (datetime(2199, 1, 1), "no time zone"),  # noqa: DTZ001 - that is the mistake
+        (datetime(2200, 1, 2, tzinfo=UTC), "at the latest"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            await accounts.create_key("free", expires_at=expires_at)
     assert await accounts.list_keys() == []
 
 

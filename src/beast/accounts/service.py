@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from beast.accounts.months import month_of, utc
@@ -17,6 +17,8 @@ SHOWN = len(KEY_PREFIX) + 8
 """Characters of a key that are stored readable: 48 of its 256 random bits."""
 LABEL_MAX = 200
 ID_MAX = 2**63 - 1
+LATEST_EXPIRY = datetime(2200, 1, 1, tzinfo=UTC)
+"""The table takes none later: as nanoseconds it must fit into 64 bits."""
 
 
 def key_digest(key: str) -> bytes:
@@ -42,7 +44,7 @@ class Accounts:
         """Makes a key of 256 random bits.
 
         Raises:
-            UsageError: There is no such tier, the label is too long, or it expires at once.
+            UsageError: There is no such tier, the label is too long, or it expires at once or too late.
         """
         now_ns = self._clock.wall_ns()
         tiers = [known.tier for known in await self._store.list_tiers()]
@@ -50,8 +52,8 @@ class Accounts:
             raise UsageError(f"there is no tier {tier!r}", todo=f"one of {', '.join(tiers)}")
         if len(label) > LABEL_MAX or not label.isprintable():
             raise UsageError("the label can't be stored", todo=f"at most {LABEL_MAX} printable characters")
-        if expires_at is not None and (expires_at.tzinfo is None or expires_at <= utc(now_ns)):
-            raise UsageError(f"the key would have expired at {expires_at}", todo="give a later time, with its zone")
+        if expires_at is not None:
+            _check_expiry(expires_at, utc(now_ns))
         key = KEY_PREFIX + secrets.token_urlsafe(32)
         row = await self._store.create_key(
             KeyToStore(
@@ -119,3 +121,12 @@ class Accounts:
             raise UsageError(f"there is no key {shown}", todo="`beast keys list` shows them")
         ids = ", ".join(str(key.id) for key in found)
         raise UsageError(f"several keys begin with {shown}", todo=f"give one's id: {ids}…")
+
+
+def _check_expiry(at: datetime, now: datetime) -> None:
+    if at.tzinfo is None:
+        raise UsageError(f"{at.isoformat()} has no time zone", todo="append Z or an offset such as +01:00")
+    if at <= now:
+        raise UsageError(f"the key would have expired at {at}", todo="give a later time")
+    if at > LATEST_EXPIRY:
+        raise UsageError(f"the key would expire at {at}", todo=f"at the latest at {LATEST_EXPIRY}")
