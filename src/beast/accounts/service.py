@@ -17,6 +17,7 @@ SHOWN = len(KEY_PREFIX) + 8
 """Characters of a key that are stored readable: 48 of its 256 random bits."""
 LABEL_MAX = 200
 ID_MAX = 2**63 - 1
+ID_DIGITS = len(str(ID_MAX))
 LATEST_EXPIRY = datetime(2200, 1, 1, tzinfo=UTC)
 """The table takes none later: as nanoseconds it must fit into 64 bits."""
 
@@ -106,7 +107,7 @@ class Accounts:
         return await self._store.add_usage(ids=ids, counts=counts, month=month_of(now_ns), now=utc(now_ns))
 
     async def _find(self, which: str) -> ApiKey:
-        if which.isascii() and which.isdigit() and int(which) <= ID_MAX:
+        if which.isascii() and which.isdigit() and len(which) <= ID_DIGITS and int(which) <= ID_MAX:
             found, shown = await self._store.find_keys(key_id=int(which)), which
         elif not which.startswith(KEY_PREFIX) or not which.isascii() or "\0" in which:
             raise UsageError(f"{which[:SHOWN]!r} names no key", todo="give its id, or how it begins: tb_…")
