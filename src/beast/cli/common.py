@@ -41,11 +41,12 @@ def find_target(server: str | None, key: str | None) -> Target:
         key: An API key.
 
     Raises:
-        UsageError: `server` is no address.
+        UsageError: `server` is no address, or `key` is no key.
         BeastError: no server is named and none runs here.
     """
     named = server or os.environ.get("BEAST_SERVER")
     key = key or os.environ.get("BEAST_API_KEY")
+    check_key(key or "", "--key")
     if named:
         return _parse_server(named, key or "")
     home = load_config().config.home
@@ -58,13 +59,25 @@ def find_target(server: str | None, key: str | None) -> Target:
     return Target(left.host, left.ports["http"], left.ports["udp"], key or left.demo_api_key, left.admin_key)
 
 
+def check_key(key: str, where: str) -> None:
+    """Refuses what can't stand in a header.
+
+    Raises:
+        UsageError: it is no key.
+    """
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UsageError("is no key: not printable ASCII without spaces", where=where)
+
+
 def _parse_server(text: str, key: str) -> Target:
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         host, port = parts.hostname, parts.port
+        # What a name must not hold or be is found by the encoding that the resolver uses.
+        (host or "").encode("idna")
     except ValueError:
         host, port = None, None
-    if not host or parts.scheme not in {"", "http", "udp"}:
+    if not host or not host.isprintable() or " " in host or parts.scheme not in {"", "http", "udp"}:
         raise UsageError(f"{text} is no address", where="--server", todo="HOST, HOST:PORT, http://… or udp://…")
     http_port, udp_port = DEFAULT_HTTP_PORT, DEFAULT_UDP_PORT
     if port is not None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beast.base.errors import BeastError
-from beast.cli.common import find_target, http_get, print_json
+from beast.cli.common import check_key, find_target, http_get, print_json
 
 app = App(
     name="status",
@@ -37,7 +37,9 @@ def status(
         as_json: Print everything as one JSON object.
     """
     target = find_target(server, None)
-    code, body = http_get(target, "/admin/status", {"X-Admin-Key": admin_key or target.admin_key})
+    admin_key = admin_key or target.admin_key
+    check_key(admin_key, "--admin-key")
+    code, body = http_get(target, "/admin/status", {"X-Admin-Key": admin_key})
     if code != 200:  # noqa: PLR2004 - HTTP's own number
         raise BeastError(f"HTTP {code}: {_reason(body)}", where=target.http_address, todo="give --admin-key")
     if as_json:

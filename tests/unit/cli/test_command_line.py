@@ -46,6 +46,13 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["price", "BTC", "--what"], 2, "--what"),
         (["price", "BTC", "--interval", "0"], 2, "interval"),
         (["price", "BTC", "--server", "http://:x"], 2, "no address"),
+        (["price", "BTC", "--server", "http://a b"], 2, "no address"),
+        (["price", "BTC", "--server", "a..b"], 2, "no address"),
+        (["price", "BTC", "--server", "a" * 300], 2, "no address"),
+        (["price", "BTC", "--key", "tb_€"], 2, "--key"),
+        (["price", "BTC", "--key", "tb_\nx: y"], 2, "--key"),
+        (["price", "\udcff", "--server", "127.0.0.1"], 2, "UTF-8"),
+        (["status", "--admin-key", "€", "--server", "127.0.0.1"], 2, "--admin-key"),
         (["price", "BTC"], 1, "no server runs on this home"),
         (["status"], 1, "no server runs on this home"),
         (["price", "BTC", "--server", "http://127.0.0.1:1"], 1, "http://127.0.0.1:1"),
@@ -63,6 +70,13 @@ def test_a_mistake_is_one_line_on_stderr(
     assert shown.err.count("\n") == 1
     assert shown.err.startswith("beast: ")
     assert shown.out == ""
+
+
+def test_output_that_finds_no_room_is_one_line_on_stderr() -> None:
+    command = [sys.executable, "-m", "beast", "config"]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (told.returncode, told.stderr) == (1, "beast: can't write: No space left on device\n")
 
 
 @pytest.mark.parametrize("mode", ["REPORT_SERVER", "APP_REPORT_SERVER", "WEBHOOK_SERVER"])
