@@ -214,3 +214,22 @@ def test_on_a_terminal_the_demo_moves_and_ctrl_c_ends_it_with_0(homes: Path) -> 
     text = shown.decode()
     assert "Traceback" not in text
     assert all(part in text for part in ("demo key tb_", "curl -H", "price BTC --watch", "socket"))
+
+
+def test_ctrl_c_ends_make_with_0_too(homes: Path) -> None:
+    ports = " ".join(f"--{kind}-port=0" for kind in ("http", "udp", "health"))
+    beast = Path(sys.executable).with_name("beast")
+    (homes / "Makefile").write_text(f"demo:\n\t@exec {beast} serve --demo --home={homes / 'beast'} {ports}\n")
+    on_a_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", on_a_terminal, "make", "-C", homes, "--no-print-directory", "demo"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    shown = b""
+    while b"coinbase" not in shown and process.poll() is None:
+        shown += os.read(process.stdout.fileno(), 65536)
+    shown += process.communicate(b"\x1a\x03", timeout=30)[0]
+    assert process.returncode == 0, shown.decode()

@@ -14,6 +14,7 @@ from beast.base.config_sources import LoadedConfig, load_config
 from beast.base.errors import UsageError
 from beast.base.log import configure_logging
 from beast.cli.demo import Screen, free_ports
+from beast.cli.terminal import ctrl_c_for_us_alone
 
 app = App(
     name="serve",
@@ -93,7 +94,8 @@ def serve(
         screen = Screen(Console(highlight=False), remarks)
     configure_logging(loaded.config.log_level, loaded.config.log_format)
     server = Server(loaded.config, Options(demo=demo, ready_file=ready_file, grace_s=grace))
-    uvloop.run(server.run(screen.show if screen else None))
+    with ctrl_c_for_us_alone():
+        uvloop.run(server.run(screen.show if screen else None))
     return 0
 
 
