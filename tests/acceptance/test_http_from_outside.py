@@ -62,6 +62,13 @@ def test_both_sides_answer_the_same(server: Server, path: str, key: str | None) 
     }
 
 
+@pytest.mark.parametrize("path", ["/price?asset=BTC", "/price?asset=%42TC"])
+@pytest.mark.parametrize("header", ["X-API-Key:KEY", "x-api-key:\t KEY \t", "AUTHORIZATION:  bearer  KEY  "])
+def test_white_space_around_a_key_is_no_part_of_it(server: Server, path: str, header: str) -> None:
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\n{header.replace('KEY', server.key)}\r\n\r\n"
+    assert statuses(server.raw(head.encode(), done=True)) == [200]
+
+
 def test_posting_a_list(server: Server) -> None:
     status, _, body = server.http("POST", "/prices", body=b'{"assets":["BTC","NOPE"]}')
     assert status == 200

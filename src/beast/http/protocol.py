@@ -166,6 +166,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._messages += 1
         self._owed = Owed.HEAD
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, without the white space that may follow its value (RFC 9112, 5.1): the parser leaves it there."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Judges the head before anything is started for it."""
         size, hosts, length = len(self.url), 0, 0
