@@ -115,7 +115,7 @@ def _members(body: bytes) -> _Members:
     except UnicodeDecodeError as error:
         raise BadRequestError("UTF8") from error
     try:
-        whole = json.loads(text, object_pairs_hook=_Members, parse_constant=_no_constant)
+        whole = json.loads(text, object_pairs_hook=_Members, parse_constant=_no_constant, parse_int=_parse_int)
     except RecursionError as error:
         raise BadRequestError("DEPTH") from error
     except ValueError as error:
@@ -129,6 +129,11 @@ def _members(body: bytes) -> _Members:
                 if isinstance(text, str):
                     _encodable(text)
     return whole
+
+
+def _parse_int(digits: str) -> int:
+    # Python refuses to convert thousands of digits, and no member takes so many.
+    return int(digits) if len(digits) <= len(str(AGE_MAX)) else AGE_MAX + 1
 
 
 def _no_constant(name: str) -> None:

@@ -39,6 +39,7 @@ NAMES = st.sampled_from(["assets", "exchange", "max_age_ms", "allow_stale", "oth
 VALUES = st.sampled_from(
     [
         *("null", "true", "false", "0", "-1", "17", "1.5", "1e3", "9007199254740991", "9007199254740992", "01", "NaN"),
+        *("9" * 40, "-" + "9" * 40, "1e999"),
         *('""', '"BTC"', '"\\ud83d\\ude00"', '"\\udead"', '"tab\t"', '"\\x"', "nul"),
         *("[]", '["BTC"]', '["BTC","ETH",""]', '["BTC",1]', '["\\ud800"]', "[1,]", "{}", '{"a":{}}'),
         *("[[[[[[[1]]]]]]]", "[[[[[[[[1]]]]]]]]", json.dumps(["A"] * 30), json.dumps(["A"] * 31)),
@@ -127,6 +128,12 @@ def test_the_key_in_a_header(headers: list[tuple[bytes, bytes]], key: bytes | No
 def test_two_key_headers_are_a_bad_request(first: bytes) -> None:
     with pytest.raises(BadRequestError):
         read_key([(first, b"Bearer a"), (b"authorization", b"Bearer a")])
+
+
+def test_a_number_of_thousands_of_digits_is_skipped_where_it_means_nothing() -> None:
+    assert read_body(b'{"assets":["A"],"other":%s}' % (b"9" * 5000)) == PriceQuery(["A"])
+    with pytest.raises(BadRequestError, match="max_age_ms"):
+        read_body(b'{"assets":["A"],"max_age_ms":%s}' % (b"9" * 5000))
 
 
 def test_a_body_that_nests_without_end_is_refused() -> None:
