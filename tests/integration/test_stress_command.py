@@ -106,7 +106,7 @@ def test_ctrl_c_ends_with_the_figures_so_far(engine: Engine, tmp_path: Path) -> 
         (("--target", "127.0.0.1:9", "--key", "x", "--asset", "BTC", "--levels", "x"), 2, "--levels"),
         (("--target", "127.0.0.1:9", "--key", "x", "--asset", "BTC", "--levels", "5", "--rate", "5"), 2, "exclude"),
         (("--target", "127.0.0.1:9", "--key", "x", "--asset", "BTC", "--sustain", "soon"), 2, "--sustain"),
-        (("--target", "127.0.0.1:9", "--key", "x y", "--asset", "BTC"), 2, "escape"),
+        (("--target", "127.0.0.1:9", "--key", "x y", "--asset", "BTC"), 2, "is no key"),
         (("--target", "127.0.0.1:9", "--asset", "BTC"), 2, "no API key"),
         (("--target", "127.0.0.1:9", "--key", "x", "--asset", "BTC", "--timeout-ms", "100"), 1, "no answer"),
         (("--target", "127.0.0.1:9", "--key", "x", "--asset", "BTC", "--http"), 1, "Connection refused"),

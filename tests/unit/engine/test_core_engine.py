@@ -308,14 +308,18 @@ def test_sources_can_be_tried_and_excepted(engine: Engine) -> None:
         engine.set_source_exceptions(["10.0.0.1/8"])
 
 
-def test_a_source_over_its_limit_is_refused_unseen_but_its_known_key_is_served(engine: Engine) -> None:
+def test_a_source_over_its_limit_gets_the_benefit_of_the_doubt_so_often(engine: Engine) -> None:
     engine.publish(0, b"1", WALL, NOW)
     engine.set_source_per_second(1)
     good = json.dumps({"api_key": KEY.decode(), "asset": "BTC"}).encode()
-    assert len(engine.ask(good, now_ns=NOW)) == 1
+    refused = b'{"api_key":"nobody %d","asset":"BTC","exchange":"kraken","id":"one of them"}'
     for number in range(5):
-        engine.ask(b'{"api_key":"nobody %d","asset":"BTC","exchange":"kraken","id":"one of them"}' % number, now_ns=NOW)
+        engine.ask(refused % number, now_ns=NOW)
+    assert engine.counters()["source_limited"] == 4
+    assert len(engine.ask(good, now_ns=NOW)) == 1  # never seen before, and found all the same
+    for number in range(5, 5000):
+        engine.ask(refused % number, now_ns=NOW)
     counted = engine.counters()
-    assert counted["source_limited"] == 4
-    assert counted["auth_rejected"] < 5  # the rest was not even looked up
+    assert counted["source_limited"] == 4999
+    assert 1000 <= counted["auth_rejected"] <= 1010  # the rest was not even looked up
     assert len(engine.ask(good, now_ns=NOW)) == 1
