@@ -125,6 +125,12 @@ def test_ambiguous_or_broken_requests_are_refused_and_closed(server: Server, hea
     assert statuses(got) == [400]
 
 
+@pytest.mark.parametrize("line", ["GET /price?asset=BTC", "GET /price?asset=BTC HTTP/2.0", "GET /assets HTTP/2.0"])
+def test_another_version_of_http_is_refused_and_closed(server: Server, line: str) -> None:
+    answer = server.raw(f"{line}\r\nHost: x\r\nX-API-Key: {server.key}\r\n\r\n".encode())
+    assert statuses(answer) == [505]
+
+
 def test_a_head_without_end_is_refused(server: Server) -> None:
     answer = server.raw(b"GET /price?asset=BTC HTTP/1.1\r\nHost: x\r\nX-Long: " + b"y" * 100_000)
     assert statuses(answer) == [431]

@@ -38,6 +38,7 @@ TIMEOUT = Fault(408, "timeout", "the request took too long to arrive")
 BODY_TOO_LARGE = Fault(413, "too_large", "the body is too large")
 HEAD_TOO_LARGE = Fault(431, "head_too_large", "the request line and headers are too large")
 INTERNAL = Fault(500, "internal_error", "the server made a mistake; it is in its log")
+BAD_VERSION = Fault(505, "bad_request", "only HTTP/1.1 and HTTP/1.0 are spoken here")
 OVERLOADED = Fault(503, "unavailable", "too many connections; try again in a moment")
 
 _BY_STATUS = {fault.status: fault for fault in (NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL)}

@@ -16,7 +16,16 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from beast.http.errors import BAD_HOST, BAD_REQUEST, BODY_TOO_LARGE, HEAD_TOO_LARGE, OVERLOADED, TIMEOUT, Fault
+from beast.http.errors import (
+    BAD_HOST,
+    BAD_REQUEST,
+    BAD_VERSION,
+    BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    OVERLOADED,
+    TIMEOUT,
+    Fault,
+)
 from beast.http.gate import Gate
 
 
@@ -182,7 +191,10 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _RefusedError(HEAD_TOO_LARGE)
         if length > self._limits.body_bytes:
             raise _RefusedError(BODY_TOO_LARGE)
-        if hosts != 1 and self.parser.get_http_version() == "1.1":
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            raise _RefusedError(BAD_VERSION)
+        if hosts != 1 and version == "1.1":
             raise _RefusedError(BAD_HOST)
         self._bytes = self._body_bytes = 0
         super().on_headers_complete()
