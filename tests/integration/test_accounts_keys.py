@@ -16,6 +16,7 @@ from beast.accounts.sync import KeySync
 from beast.base.clock import ManualClock
 from beast.base.errors import UsageError
 from beast.storage.database import Database
+from beast.usage.drainer import Drainer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -41,8 +42,13 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def sync(engine: Engine, database: Database, clock: ManualClock) -> KeySync:
-    return KeySync(engine, database, clock)
+def drainer(engine: Engine, accounts: Accounts) -> Drainer:
+    return Drainer(engine, accounts.add_usage, lambda _: None)
+
+
+@pytest.fixture
+def sync(engine: Engine, drainer: Drainer, database: Database, clock: ManualClock) -> KeySync:
+    return KeySync(engine, drainer, database, clock)
 
 
 @pytest.fixture
@@ -169,6 +175,24 @@ async def test_a_late_count_is_not_held_against_the_new_month(accounts: Accounts
     clock.set_wall_ns(now_ns)
     await accounts.add_usage([(new.id, 50)])
     assert [key.current_usage for key in await accounts.list_keys()] == [2]
+
+
+async def test_no_full_read_gives_back_what_was_answered(
+    accounts: Accounts, engine: Engine, drainer: Drainer, sync: KeySync, database: Database
+) -> None:
+    await database.execute(b"UPDATE rate_limit_template SET monthly_queries = 100, burst = 1000 WHERE tier = 'free'")
+    new = await accounts.create_key("free")
+    await sync.tick()
+    answers = []
+    for flushed in range(10):
+        answers += [ask(engine, new.api_key) for _ in range(15)]
+        if flushed % 3 == 0:
+            await asyncio.gather(drainer.flush(), sync.reread(), drainer.flush())
+        else:
+            await sync.reread()
+    assert answers == ["price"] * 100 + ["quota_exceeded"] * 50
+    await drainer.flush()
+    assert [key.current_usage for key in await accounts.list_keys()] == [100]
 
 
 async def test_many_counters_at_once_do_not_deadlock(accounts: Accounts) -> None:
@@ -307,7 +331,8 @@ async def test_ten_thousand_keys_come_in_chunks(engine: Engine, sync: KeySync, d
 
 async def test_a_full_table_is_reported_and_the_rest_goes_on(database: Database, clock: ManualClock) -> None:
     engine = Engine(node="test", max_keys=1024, max_instruments=64)
-    sync = KeySync(engine, database, clock)
+    drainer = Drainer(engine, Accounts(database, clock).add_usage, lambda _: None)
+    sync = KeySync(engine, drainer, database, clock)
     await database.execute(
         b"INSERT INTO api_keys (key_hash, prefix, tier)"
         b" SELECT sha256(n::text::bytea), 'tb_', 'pro' FROM generate_series(1, 5000) AS n"

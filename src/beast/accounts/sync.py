@@ -8,7 +8,7 @@ against the caps.
 import asyncio
 import heapq
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -47,19 +47,33 @@ class KeyTable(Protocol):
         """Removes a key; False when it wasn't there."""
 
 
+class Usage(Protocol):
+    """What is needed of beast.usage.drainer.Drainer."""
+
+    booking: asyncio.Lock
+    """Held while answers are on their way into the rows."""
+
+    def unbooked(self) -> Mapping[int, int]:
+        """Answers by key id that no row holds; exact while `booking` is held."""
+
+
 class KeySync:
     """Feeds the key table; `run()` is its one long task.
 
     Args:
         table: The engine.
+        usage: What it has answered and the rows don't say yet: it is held against the caps.
         database: An open database.
         clock: Its wall clock decides what has expired and which month it is.
         reread_s: Seconds between two full reads; may be set at any time.
     """
 
-    def __init__(self, table: KeyTable, database: Database, clock: Clock, *, reread_s: float = 30.0) -> None:
+    def __init__(
+        self, table: KeyTable, usage: Usage, database: Database, clock: Clock, *, reread_s: float = 30.0
+    ) -> None:
         self.reread_s = reread_s
         self._table = table
+        self._usage = usage
         self._database = database
         self._store = AccountStore(database)
         self._clock = clock
@@ -108,7 +122,7 @@ class KeySync:
 
     async def refresh(self, digest: bytes) -> None:
         """Reads one key again."""
-        async with self._single:
+        async with self._single, self._usage.booking:
             chunk = await self._store.key_by_hash(key_hash=digest, month=self._month)
             if self._touched is not None:
                 self._touched.add(digest)
@@ -130,8 +144,9 @@ class KeySync:
             for start in range(0, len(deleted.records), _DIGEST):
                 self._table.drop_key(deleted.records[start : start + _DIGEST])
             while True:
-                chunk = await self._store.key_chunk(after=after, limit=CHUNK, month=self._month)
-                self._apply(key for key in _PACKED.iter_unpack(chunk.records) if key[0] not in touched)
+                async with self._usage.booking:
+                    chunk = await self._store.key_chunk(after=after, limit=CHUNK, month=self._month)
+                    self._apply(key for key in _PACKED.iter_unpack(chunk.records) if key[0] not in touched)
                 after, total = chunk.last_id, total + chunk.rows
                 if chunk.rows < CHUNK:
                     break
@@ -152,12 +167,13 @@ class KeySync:
         now_ns = self._clock.wall_ns()
         # Later expiries are seen by a later full read.
         horizon_ns = now_ns + round((EXPIRY_AHEAD_S + 2 * self.reread_s) * 1e9)
+        unbooked = self._usage.unbooked()
         records = []
         for digest, key_id, per_second, burst, allowance, expires_ns, enabled, partner in keys:
             if not enabled or 0 < expires_ns <= now_ns:
                 self._table.drop_key(digest)
                 continue
-            cap = None if partner or allowance < 0 else allowance
+            cap = None if partner or allowance < 0 else max(0, allowance - unbooked.get(key_id, 0))
             records.append(key_record(digest, key_id, per_second, burst, partner, cap))
             if 0 < expires_ns < horizon_ns:
                 heapq.heappush(self._expiring, (expires_ns, digest))

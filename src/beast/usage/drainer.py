@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -39,6 +39,8 @@ class Drainer:
         self._report = report
         self._pending: Counter[int] = Counter()
         self._task: asyncio.Task[None] | None = None
+        self.booking = asyncio.Lock()
+        """Held while a batch is on its way to the sink."""
         self.pending = 0
         """Answers drained but not yet with the accounts."""
         self.tune(Parameters())
@@ -73,16 +75,20 @@ class Drainer:
             self._keep(answers)
         return count
 
+    def unbooked(self) -> Mapping[int, int]:
+        """All answers, by API key id, that the sink was not told of; true to the last one while `booking` is held."""
+        self.drain()
+        return self._pending
+
     async def flush(self) -> None:
         """Hands the sums to the sink; keeps them when it fails or takes too long."""
-        batch = list(self._pending.items())
-        self._pending.clear()
-        self.pending = 0
-        if not batch:
+        if not self._pending:
             return
+        batch: list[tuple[int, int]] = []
         self._engine.count("bg_work_submitted")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self.booking:
+                batch = self._take()
                 await self._add_usage(batch)
         except asyncio.CancelledError:
             self._keep(batch)
@@ -93,6 +99,12 @@ class Drainer:
         else:
             self._engine.count("bg_work_completed")
             self._report(None)
+
+    def _take(self) -> list[tuple[int, int]]:
+        batch = list(self._pending.items())
+        self._pending.clear()
+        self.pending = 0
+        return batch
 
     def _keep(self, answers: Sequence[tuple[int, int]]) -> None:
         for key_id, answered in answers:
