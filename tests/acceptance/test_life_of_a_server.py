@@ -201,8 +201,11 @@ def test_on_a_terminal_the_demo_moves_and_ctrl_c_ends_it_with_0(homes: Path) -> 
     os.close(theirs)
     shown = b""
     deadline = time.monotonic() + 60
-    while shown.count(b"coinbase") < 20 and time.monotonic() < deadline:
-        shown += os.read(ours, 65536)
+    try:
+        while shown.count(b"coinbase") < 20 and time.monotonic() < deadline:
+            shown += os.read(ours, 65536)
+    except OSError:  # It has left its terminal.
+        pytest.fail(f"ended with {process.wait(timeout=30)}: {shown.decode()}")
     process.send_signal(signal.SIGINT)
     while process.poll() is None:
         try:
