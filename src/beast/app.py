@@ -95,7 +95,7 @@ class Server:
         self._metrics: Callable[[], Awaitable[str]] = nothing_yet
 
     async def run(self, show: Callable[["Server"], Awaitable[None]] | None = None) -> None:
-        """Starts, serves until SIGINT or SIGTERM, drains and returns; a second signal ends the process at once.
+        """Starts, serves until SIGINT, SIGTERM or SIGHUP, drains and returns; a second signal ends the process at once.
 
         Args:
             show: Runs while the server is ready.
@@ -106,6 +106,9 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            # Not under nohup. A closed terminal may tell more than once, the kernel and then the shell.
+            loop.add_signal_handler(signal.SIGHUP, self._stop.set)
         raise_file_limit()
         with HomeLock(self.config.home):
             async with AsyncExitStack() as stack:

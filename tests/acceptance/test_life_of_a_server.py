@@ -35,6 +35,15 @@ def test_a_signal_drains_and_ends_with_0_and_the_second_start_is_quick(start: St
     assert "Traceback" not in first.err + second.err
 
 
+def test_a_closed_terminal_stops_the_server_too(start: Start) -> None:
+    server = start()
+    [pid_file] = server.home.glob("postgres/**/postmaster.pid")
+    server.process.send_signal(signal.SIGHUP)
+    server.process.send_signal(signal.SIGHUP)
+    assert server.stop(signal.SIGHUP) == 0
+    assert not pid_file.exists()
+
+
 def test_a_killed_server_leaves_nothing_that_stops_the_next(start: Start) -> None:
     first = start()
     first.process.kill()

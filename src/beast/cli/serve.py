@@ -47,7 +47,7 @@ def serve(
     log_level: Literal["debug", "info", "warning", "error"] | None = None,
     log_format: Literal["console", "json"] | None = None,
 ) -> int:
-    """Run the server until SIGINT or SIGTERM, then drain and exit 0; a second signal ends it at once.
+    """Run the server until SIGINT, SIGTERM or SIGHUP, then drain and exit 0; a second signal ends it at once.
 
     What is not given here comes from the environment, the configuration file and the defaults: see beast config.
 
