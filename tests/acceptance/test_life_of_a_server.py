@@ -197,7 +197,8 @@ def test_losing_the_database_degrades_and_loses_nothing(start: Start) -> None:
     assert [key["current_usage"] for key in keys if key["id"] == made["id"]] == [asked]
 
 
-def test_on_a_terminal_the_demo_moves_and_ctrl_c_ends_it_with_0(homes: Path) -> None:
+@pytest.mark.parametrize("level", [{}, {"MAKELEVEL": "1"}], ids=["by itself", "by make"])
+def test_on_a_terminal_the_demo_moves_and_ctrl_c_ends_it_with_0(homes: Path, level: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
     ports = [f"--{kind}-port=0" for kind in ("http", "udp", "health")]
     process = subprocess.Popen(
@@ -206,6 +207,7 @@ def test_on_a_terminal_the_demo_moves_and_ctrl_c_ends_it_with_0(homes: Path) -> 
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name != "MAKELEVEL"} | level,
     )
     os.close(theirs)
     shown = b""

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def ctrl_c_for_us_alone() -> Iterator[None]:
     well, and then die of the signal itself. Ctrl-Z does nothing meanwhile: nobody would be there to continue us.
     """
     theirs = os.getpgrp()
-    if "MAKELEVEL" not in os.environ or not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != theirs:
+    if "MAKELEVEL" not in os.environ or not _in_foreground(theirs):
         yield
         return
     suspend = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
@@ -24,9 +24,20 @@ def ctrl_c_for_us_alone() -> Iterator[None]:
     try:
         yield
     finally:
-        _give_terminal(theirs)
-        os.setpgid(0, theirs)
+        with suppress(OSError):  # The terminal, or make, may be gone by now.
+            _give_terminal(theirs)
+            os.setpgid(0, theirs)
         signal.signal(signal.SIGTSTP, suspend)
+
+
+def _in_foreground(group: int) -> bool:
+    """Whether this group, led by another process, has the terminal; False when there is no terminal of this session."""
+    if sys.stdin is None or not sys.stdin.isatty() or group == os.getpid():
+        return False
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == group
+    except OSError:
+        return False
 
 
 def _give_terminal(group: int) -> None:
