@@ -59,7 +59,7 @@ def list_feeds(*, as_json: AsJson = False) -> None:
 
 
 @app.command
-def show(name: str, *, as_json: AsJson = False) -> None:
+def show(name: str, /, *, as_json: AsJson = False) -> None:
     """Show one exchange's rows.
 
     Args:
@@ -70,7 +70,7 @@ def show(name: str, *, as_json: AsJson = False) -> None:
 
 
 @app.command
-def export(name: str, *, output: Path | None = None, format: Literal["toml", "json"] = "toml") -> None:  # noqa: A002
+def export(name: str, /, *, output: Path | None = None, format: Literal["toml", "json"] = "toml") -> None:  # noqa: A002
     """Write one exchange's rows as a file that import takes.
 
     Args:
@@ -90,7 +90,7 @@ def export(name: str, *, output: Path | None = None, format: Literal["toml", "js
 
 
 @app.command(name="import")
-def import_rows(file: Path, *, replace: bool = False, as_json: AsJson = False) -> None:
+def import_rows(file: Path, /, *, replace: bool = False, as_json: AsJson = False) -> None:
     """Add an exchange, or change one: all rows or none.
 
     A running server takes the rows over at once.
@@ -110,7 +110,7 @@ def import_rows(file: Path, *, replace: bool = False, as_json: AsJson = False) -
 
 
 @app.command
-def enable(name: str) -> None:
+def enable(name: str, /) -> None:
     """Switch an exchange on.
 
     Args:
@@ -121,7 +121,7 @@ def enable(name: str) -> None:
 
 
 @app.command
-def disable(name: str) -> None:
+def disable(name: str, /) -> None:
     """Switch an exchange off; its rows stay.
 
     Args:
@@ -132,7 +132,7 @@ def disable(name: str) -> None:
 
 
 @app.command
-def check(name: str, *, frames: Path, rows: Path | None = None, as_json: AsJson = False) -> None:
+def check(name: str, /, *, frames: Path, rows: Path | None = None, as_json: AsJson = False) -> None:
     """Run recorded frames through the rows of one exchange, without a connection.
 
     Each frame is judged alone. Several trades of one symbol in a frame give its newest.

@@ -100,7 +100,7 @@ def list_keys(*, as_json: AsJson = False, config: Path | None = None) -> None:
 
 @app.command
 def revoke(
-    which: Annotated[str, Parameter(name="KEY", allow_leading_hyphen=False)], *, config: Path | None = None
+    which: Annotated[str, Parameter(name="KEY", allow_leading_hyphen=False)], /, *, config: Path | None = None
 ) -> None:
     """Revoke one key for ever; running servers refuse it within a second.
 

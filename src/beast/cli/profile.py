@@ -30,7 +30,7 @@ AsJson = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @app.command
-def show(name: str | None = None, *, as_json: AsJson = False, config: Path | None = None) -> None:
+def show(name: str | None = None, /, *, as_json: AsJson = False, config: Path | None = None) -> None:
     """List the profiles, or show what applying one would change.
 
     Args:
@@ -51,7 +51,7 @@ def show(name: str | None = None, *, as_json: AsJson = False, config: Path | Non
 
 
 @app.command
-def apply(name: str, *, as_json: AsJson = False, config: Path | None = None) -> None:
+def apply(name: str, /, *, as_json: AsJson = False, config: Path | None = None) -> None:
     """Put a profile into force on all nodes, all of it at once.
 
     Args:

@@ -43,6 +43,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["nothing"], 2, "nothing"),
         (["price"], 2, "ASSET"),
+        (["feeds", "show"], 2, "parameter NAME "),
+        (["feeds", "import"], 2, "parameter FILE "),
+        (["profile", "apply"], 2, "parameter NAME "),
+        (["keys", "revoke"], 2, "parameter KEY "),
         (["price", "BTC", "--what"], 2, "--what"),
         (["price", "BTC", "--interval", "0"], 2, "interval"),
         (["price", "BTC", "--server", "http://:x"], 2, "no address"),
