@@ -142,6 +142,12 @@ def test_the_price_command(asked: Server, udp: list[str]) -> None:
     assert named.returncode == 0
 
 
+@pytest.mark.parametrize("udp", [[], ["--udp"]])
+def test_the_price_command_tells_that_a_key_is_wrong(asked: Server, udp: list[str]) -> None:
+    told = asked.beast("price", "BTC", "--key", "tb_x", *udp)
+    assert (told.returncode, told.stdout) == (1, "unauthorized: the API key is missing or not valid\n")
+
+
 def test_the_status_command(asked: Server) -> None:
     told = json.loads(asked.beast("status", "--json").stdout)
     assert told["ports"] == asked.ports
