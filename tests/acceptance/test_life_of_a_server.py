@@ -143,9 +143,14 @@ def test_the_price_command(asked: Server, udp: list[str]) -> None:
 
 
 @pytest.mark.parametrize("udp", [[], ["--udp"]])
-def test_the_price_command_tells_that_a_key_is_wrong(asked: Server, udp: list[str]) -> None:
+def test_the_price_command_tells_on_stderr_what_failed(asked: Server, udp: list[str]) -> None:
     told = asked.beast("price", "BTC", "--key", "tb_x", *udp)
-    assert (told.returncode, told.stdout) == (1, "unauthorized: the API key is missing or not valid\n")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "beast: unauthorized: the API key is missing or not valid\n"
+    mixed = asked.beast("price", "BTC", "NOPE", *udp)
+    assert mixed.returncode == 1
+    assert mixed.stdout.startswith("BTC ")
+    assert mixed.stderr == "beast: NOPE: unknown_asset: no price is kept for this asset\n"
 
 
 def test_the_status_command(asked: Server) -> None:

@@ -72,23 +72,24 @@ def price(
 
 
 def _show(answer: bytes, *, as_json: bool) -> bool:
-    """Prints one answer; True when every asset has a price."""
+    """Prints one answer, what failed on stderr; True when every asset has a price."""
     whole = exact(answer)
     entries: list[dict[str, Any]] = whole.get("prices", [whole])
     if as_json:
         print_json(answer)
     else:
         for entry in entries:
-            sys.stdout.write(_line(entry) + "\n")
+            (sys.stderr if "error" in entry else sys.stdout).write(_line(entry) + "\n")
         sys.stdout.flush()
     return all("price" in entry for entry in entries)
 
 
 def _line(entry: dict[str, Any]) -> str:
     if "error" in entry:
-        asset = f"{entry['asset']:<6} " if "asset" in entry else ""
-        last = f", last {entry['last']['price']}" if "last" in entry else ""
-        return f"{asset}{entry['error']}: {entry.get('message', 'no message')}{last}"
+        asset = f"{entry['asset']}: " if "asset" in entry else ""
+        last = f" (last {entry['last']['price']})" if "last" in entry else ""
+        wait = f" (again in {entry['retry_after_ms']} ms)" if "retry_after_ms" in entry else ""
+        return f"beast: {asset}{entry['error']}: {entry.get('message', 'no message')}{last}{wait}"
     return (
         f"{entry['asset']:<6} {entry['price']:>14} {entry['currency']:<5} {entry['exchange']:<10} "
         f"{entry['state']:<5} {entry['age_ms']:>6} ms  {entry['timestamp']}"
