@@ -398,3 +398,11 @@ async def test_stop_says_goodbye(house: House, exchange: FakeExchange) -> None:
     assert peer.close_code == NORMAL
     assert house.manager.status() == []
     assert house.engine.link_state(0)[0] is False
+
+
+async def test_rows_that_change_during_a_stop_start_nothing(house: House, exchange: FakeExchange) -> None:
+    rows = [Exchange(feed(exchange.url), markets("BTC"))]
+    await house.manager.apply(rows)
+    await (await exchange.peer(0)).message(0)
+    await asyncio.gather(house.manager.stop(), house.manager.apply([]), house.manager.apply(rows))
+    assert house.manager.status() == []

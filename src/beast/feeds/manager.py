@@ -136,12 +136,13 @@ class FeedManager:
         self._running: dict[str, _Running] = {}
         self._faults: dict[str, str] = {}
         self._lock = asyncio.Lock()
+        self._stopped = False
         self._log = structlog.get_logger("beast.feeds")
 
     async def apply(self, rows: Sequence[Exchange], unreadable: Sequence[Unreadable] = ()) -> None:
         """Makes what runs agree with `rows`: starts, stops and reconnects only what differs.
 
-        An exchange whose rows can't run is reported and left as it was.
+        An exchange whose rows can't run is reported and left as it was. After stop() nothing is started any more.
 
         Args:
             rows: All exchanges that can be read.
@@ -151,6 +152,8 @@ class FeedManager:
             ValueError: The markets don't fit the price table; nothing has changed.
         """
         async with self._lock:
+            if self._stopped:
+                return
             wishes = await self._wishes(rows, unreadable)
             markets = [market for wish in wishes.values() for market in wish.markets()]
             self._catalogue.check(markets)
@@ -174,8 +177,9 @@ class FeedManager:
                 ingest.set_backfill_ns(self._backfill_ns)
 
     async def stop(self) -> None:
-        """Closes every connection. The prices stay as they are."""
+        """Closes every connection, for good. The prices stay as they are."""
         async with self._lock:
+            self._stopped = True
             await self._stop(list(self._running))
 
     def ready(self) -> bool:
