@@ -55,6 +55,16 @@ static void every_beginning_of_a_frame_is_malformed_and_stays_inside(void)
             CHECK_EQ(extract(FRAMES[f], len), BEAST_FRAME_MALFORMED);
 }
 
+/* An event without trades behind the one with the trade: the name in the form is the trade's. */
+static void a_form_is_that_of_the_trade(void)
+{
+    static const char frame[] = "{\"channel\":\"nested\",\"time\":1777802400000,\"events\":["
+                                "{\"symbol\":\"A\",\"trades\":[{\"price\":\"7\",\"time\":1777802400001}]},"
+                                "{\"symbol\":\"LATER\",\"trades\":[]}]}";
+    check_one(frame, "A", "7", INT64_C(1777802400001000000));
+    check_one(frame, "A", "7", INT64_C(1777802400001000000));
+}
+
 /* Also when they are held against the form of the whole frame. */
 static void damaged_frames_stay_inside(void)
 {
@@ -144,6 +154,7 @@ int main(void)
         return EXIT_FAILURE;
     RUN(trades_are_read);
     RUN(every_beginning_of_a_frame_is_malformed_and_stays_inside);
+    RUN(a_form_is_that_of_the_trade);
     RUN(damaged_frames_stay_inside);
     RUN(deep_and_long_frames_end);
     RUN(a_crowded_frame_is_cut_off);

@@ -348,14 +348,17 @@ static bool read_by_form(run *r)
     return true;
 }
 
-/* A frame with one trade leaves its form behind. */
+/* A frame with one trade leaves its form behind. The places come from the trade: the slots may since have been filled
+ * by an element that had none. A price that was rewritten stands nowhere in the frame, and leaves no form. */
 static void learn(const run *r)
 {
+    const beast_trade *trade = &r->out->trades->trade[0];
     const uint8_t *fixed[BEAST_CONDITIONS_MAX];
+    const uint8_t *places[BEAST_ROLES] = {trade->price.ptr, trade->symbol.ptr, trade->time.ptr, trade->fallback.ptr};
     uint32_t n_fixed = 0, number = (uint32_t)(r->out->trades - r->out->by_shape);
     for (uint32_t tested = r->tested; tested; tested &= tested - 1)
         fixed[n_fixed++] = r->test[__builtin_ctz(tested)];
-    beast_form_learn(&r->out->form, &r->json, fixed, n_fixed, &r->slots[number * BEAST_ROLES]);
+    beast_form_learn(&r->out->form, &r->json, fixed, n_fixed, places);
     r->out->form.shape = number;
 }
 

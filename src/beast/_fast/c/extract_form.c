@@ -11,10 +11,10 @@ static bool cut(beast_form *form, const uint8_t *text, size_t len, beast_hole_ki
     return true;
 }
 
-static uint8_t role_of(const beast_value roles[BEAST_ROLES], const uint8_t *ptr)
+static uint8_t role_of(const uint8_t *const places[BEAST_ROLES], const uint8_t *ptr)
 {
     uint8_t role = 0;
-    while (role < BEAST_ROLES && roles[role].ptr != ptr)
+    while (role < BEAST_ROLES && places[role] != ptr)
         role++;
     return role;
 }
@@ -39,13 +39,13 @@ static beast_hole_kind read_token(beast_json *json, const uint8_t **p, beast_val
 }
 
 void beast_form_learn(beast_form *form, const beast_json *json, const uint8_t *const *fixed, uint32_t n_fixed,
-                      const beast_value roles[BEAST_ROLES])
+                      const uint8_t *const places[BEAST_ROLES])
 {
     beast_json own = *json;
     const uint8_t *kept = json->begin; /* from here on, text is still to be added */
     uint32_t wanted = 0;
     for (uint32_t role = 0; role < BEAST_ROLES; role++)
-        wanted += roles[role].ptr != NULL;
+        wanted += places[role] != NULL;
     form->holes = form->text_len = 0;
     for (const uint8_t *p = json->begin; p && p < json->end;) {
         if (beast_json_is_space(*p) || strchr("{}[],:", *p)) {
@@ -56,7 +56,7 @@ void beast_form_learn(beast_form *form, const beast_json *json, const uint8_t *c
         beast_hole_kind kind = read_token(&own, &p, &value);
         if (kind == BEAST_HOLE_NONE || is_fixed(fixed, n_fixed, value.ptr))
             continue;
-        uint8_t role = role_of(roles, value.ptr);
+        uint8_t role = role_of(places, value.ptr);
         wanted -= role < BEAST_ROLES;
         if (!cut(form, kept, (size_t)(value.ptr - kept), kind, role)) {
             form->holes = 0;
