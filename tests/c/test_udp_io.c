@@ -58,6 +58,7 @@ static void peers_are_grouped_in_order(void)
     for (uint32_t i = 1; i < BEAST_BATCH; i++) {
         uint8_t now = taken[i].bytes[0], before = taken[i - 1].bytes[0];
         CHECK(now % 5 > before % 5 || (now % 5 == before % 5 && now > before));
+        CHECK_EQ(taken[i].peer == taken[i - 1].peer, now % 5 == before % 5);
     }
     take_ports(in, 977, 65521, taken);
     for (uint32_t i = 0; i < BEAST_BATCH; i++)

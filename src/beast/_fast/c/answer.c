@@ -1,8 +1,7 @@
 #include "answer_text.h"
 
-/* What one asset's look-up came to. Without a price to answer, `price` is the one to tell as `last`, if any. */
+/* What one asset's look-up found: the price to answer, or the one to tell as `last`. */
 typedef struct beast_pick {
-    beast_result result;
     beast_state state;
     const beast_slot *slot; /* NULL: no price */
     uint64_t age_ms;
@@ -27,59 +26,70 @@ static uint64_t age_of(const beast_price *price, int64_t now_ns)
     return age_ns > 0 ? (uint64_t)age_ns / 1000000 : 0; /* a trade may be younger than the batch's clock */
 }
 
+/* False when the slot never had a trade. */
+static inline bool weigh(const beast_asking *ask, const beast_slot *slot, beast_pick *pick)
+{
+    if (!beast_slot_read(slot, &pick->price))
+        return false;
+    pick->slot = slot;
+    pick->age_ms = age_of(&pick->price, ask->moment->now_ns);
+    pick->state = BEAST_STATE_STALE;
+    if (pick->age_ms <= (uint64_t)ask->req->max_age_ms) /* -1, absent, becomes the greatest */
+        pick->state = beast_price_state(&pick->price, beast_table_link(ask->lane->shared->prices, pick->price.link),
+                                        ask->moment->now_ns, ask->ttl_ns);
+    return true;
+}
+
 /* Section 3 of the protocol: the first live candidate, else the first quiet one, else the last received.
  * A candidate too old for max_age_ms ranks as stale: it can't answer, but it can be `last`. Among those the last
  * received is the youngest, so if it exceeds max_age_ms, all do, and if it doesn't, it is really stale. */
 static void choose(const beast_asking *ask, const beast_slot *slot, uint32_t count, beast_pick *pick)
 {
-    beast_price_table *table = ask->lane->shared->prices;
-    uint64_t max_age_ms = (uint64_t)ask->req->max_age_ms; /* -1, absent, becomes the greatest */
-    beast_price price;
+    beast_pick other;
 
-    pick->slot = NULL;
-    for (; count-- > 0; slot = beast_slot_next(slot)) {
-        if (!beast_slot_read(slot, &price))
+    if (!weigh(ask, slot, pick))
+        pick->slot = NULL;
+    while (!(pick->slot && pick->state == BEAST_STATE_LIVE) && --count > 0) {
+        slot = beast_slot_next(slot);
+        if (!weigh(ask, slot, &other))
             continue;
-        uint64_t age_ms = age_of(&price, ask->moment->now_ns);
-        beast_state state = BEAST_STATE_STALE;
-        if (age_ms <= max_age_ms)
-            state = beast_price_state(&price, beast_table_link(table, price.link), ask->moment->now_ns, ask->ttl_ns);
-        if (pick->slot && state >= pick->state &&
-            (pick->state != BEAST_STATE_STALE || price.received_ns <= pick->price.received_ns))
-            continue;
-        pick->slot = slot;
-        pick->state = state;
-        pick->age_ms = age_ms;
-        pick->price = price;
-        if (state == BEAST_STATE_LIVE)
-            break;
+        if (!pick->slot || other.state < pick->state ||
+            (pick->state == BEAST_STATE_STALE && other.price.received_ns > pick->price.received_ns))
+            *pick = other;
     }
 }
 
-/* Chooses, and puts the chosen one's text to `out`. */
-static void look_up(beast_asking *ask, const beast_name *asset, uint64_t place_hash, uint8_t *out, beast_pick *pick)
+/* Chooses, and puts the chosen one's text to `out`; true when that is a price to answer. */
+static __attribute__((noinline)) bool look_further(const beast_asking *ask, const beast_slot *first, uint32_t count,
+                                                   uint8_t *out, beast_pick *pick)
 {
-    uint32_t count;
-    const beast_slot *first = beast_layout_find(ask->lookup->layout, ask->lookup->exchange, asset, place_hash, &count);
-
-    pick->slot = NULL;
-    pick->result = BEAST_RESULT_UNKNOWN_ASSET;
-    if (!first)
-        return;
     do
         choose(ask, first, count, pick);
     while (pick->slot && !beast_slot_text(pick->slot, &pick->price, out));
-    pick->result = BEAST_RESULT_STALE;
-    if (!pick->slot || (pick->state == BEAST_STATE_STALE &&
-                        !(ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms)))
-        return;
-    pick->result = BEAST_RESULT_ANSWERED;
+    return pick->slot && (pick->state != BEAST_STATE_STALE ||
+                          (ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms));
+}
+
+/* The first one is live nearly always; else all have to be looked at. */
+static beast_result look_up(beast_asking *ask, const beast_name *asset, uint64_t place_hash, uint8_t *out,
+                            beast_pick *pick)
+{
+    uint32_t count;
+    pick->slot = NULL;
+    const beast_slot *first = beast_layout_find(ask->lookup->layout, ask->lookup->exchange, asset, place_hash, &count);
+
+    if (!first)
+        return BEAST_RESULT_UNKNOWN_ASSET;
+    bool live = weigh(ask, first, pick) && pick->state == BEAST_STATE_LIVE && beast_slot_text(first, &pick->price, out);
+    if (__builtin_expect(!live, 0) && !look_further(ask, first, count, out, pick))
+        return BEAST_RESULT_STALE;
     if (ask->prices++)
-        return;
+        return BEAST_RESULT_ANSWERED;
     ask->instrument = beast_slot_id(pick->slot);
     ask->age_ms = pick->age_ms < UINT32_MAX ? (uint32_t)pick->age_ms : UINT32_MAX;
     ask->state = (uint8_t)pick->state;
     ask->tier = pick->price.tier;
+    return BEAST_RESULT_ANSWERED;
 }
 
 /* A price's text where an error is going to be written. */
@@ -95,11 +105,11 @@ static inline aside set_aside(const uint8_t *text)
 }
 
 /* The error of one asset; `text` is that of its `last` price, if it has one, and not where `out` is. */
-static uint8_t *put_error_of(uint8_t *out, const beast_pick *pick, const uint8_t *text)
+static uint8_t *put_error_of(uint8_t *out, beast_result result, const beast_pick *pick, const uint8_t *text)
 {
     const beast_last last = {.price = &pick->price, .text = text, .age_ms = pick->age_ms};
 
-    return beast_put_error(out, pick->result, BEAST_FAULT_NONE, 0, true, pick->slot ? &last : NULL);
+    return beast_put_error(out, result, BEAST_FAULT_NONE, 0, true, pick->slot ? &last : NULL);
 }
 
 static __attribute__((flatten)) uint8_t *put_one(beast_asking *ask, uint8_t *out, beast_reply *reply)
@@ -107,15 +117,14 @@ static __attribute__((flatten)) uint8_t *put_one(beast_asking *ask, uint8_t *out
     const beast_request *req = ask->req;
     beast_pick pick;
 
-    look_up(ask, &req->assets[0], ask->lookup->place_hash, out, &pick);
-    reply->result = pick.result;
-    if (pick.result == BEAST_RESULT_ANSWERED) {
+    reply->result = look_up(ask, &req->assets[0], ask->lookup->place_hash, out, &pick);
+    if (reply->result == BEAST_RESULT_ANSWERED) {
         out = beast_put_rest(out + pick.price.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
         return req->id.ptr ? beast_put_close(out - 1, req) : out;
     }
     const aside last = set_aside(out);
     *out++ = '{';
-    return beast_put_close(put_error_of(out, &pick, last.text), req);
+    return beast_put_close(put_error_of(out, reply->result, &pick, last.text), req);
 }
 
 static uint8_t *put_entry(beast_asking *ask, const beast_name *asset, uint64_t place_hash, uint8_t *out,
@@ -123,16 +132,16 @@ static uint8_t *put_entry(beast_asking *ask, const beast_name *asset, uint64_t p
 {
     beast_pick pick;
 
-    look_up(ask, asset, place_hash, out, &pick);
-    if (reply->entries == 0 || pick.result == BEAST_RESULT_ANSWERED)
-        reply->result = pick.result;
-    if (pick.result == BEAST_RESULT_ANSWERED)
+    beast_result result = look_up(ask, asset, place_hash, out, &pick);
+    if (reply->entries == 0 || result == BEAST_RESULT_ANSWERED)
+        reply->result = result;
+    if (result == BEAST_RESULT_ANSWERED)
         return beast_put_rest(out + pick.price.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
     const aside last = set_aside(out);
     *out++ = '{';
     out = beast_put_asset(out, asset);
     *out++ = ',';
-    out = put_error_of(out, &pick, last.text);
+    out = put_error_of(out, result, &pick, last.text);
     *out++ = '}';
     return out;
 }
@@ -221,19 +230,20 @@ static void record(const beast_asking *ask, const beast_key *key)
         return;
     }
     beast_count(&lane->counters, BEAST_COUNTER_usage_records, 1);
-    *usage = (beast_usage){
-        .time_ns = ask->moment->wall_ns,
-        .sequence = lane->usage_sequence,
-        .key_id = atomic_load_explicit(&key->id, memory_order_relaxed),
-        .key_number = beast_key_number(lane->shared->keys, key),
-        .instrument = ask->instrument,
-        .age_ms = ask->age_ms,
-        .state = ask->state,
-        .tier = ask->tier,
-        .protocol = lane->protocol,
-        .lane = lane->number,
-        .prices = (uint16_t)ask->prices,
-    };
+    /* Member by member: a whole record would be made elsewhere and copied. */
+    usage->time_ns = ask->moment->wall_ns;
+    usage->sequence = lane->usage_sequence;
+    usage->key_id = atomic_load_explicit(&key->id, memory_order_relaxed);
+    usage->key_number = beast_key_number(lane->shared->keys, key);
+    usage->instrument = ask->instrument;
+    usage->age_ms = ask->age_ms;
+    usage->latency_ns = 0;
+    usage->state = ask->state;
+    usage->tier = ask->tier;
+    usage->protocol = lane->protocol;
+    usage->lane = lane->number;
+    usage->prices = (uint16_t)ask->prices;
+    usage->reserved = 0;
 }
 
 /* After the look-up: what was asked for is either recorded and paid, or given back. */
@@ -265,7 +275,12 @@ static void count_refusal(beast_lane *lane, beast_result result)
 
 void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, beast_lookup *lookup)
 {
-    beast_key_prefetch(lane->keys, req->fault ? (beast_slice){NULL, 0} : req->api_key, &lookup->key);
+    if (req->fault) {
+        lookup->key.literal.ptr = NULL;
+        lookup->key.hashed = false;
+        return;
+    }
+    beast_key_prefetch(lane->keys, req->api_key, &lookup->key);
     if (!lookup->key.literal.ptr)
         return;
     lookup->layout = beast_layout_now(lane->shared->prices);

@@ -86,6 +86,16 @@ uint8_t *beast_put_number(uint8_t *out, uint64_t value, uint32_t width)
     return beast_put_bytes(out, digits + at, len);
 }
 
+/* 0 to 999 in three columns each. */
+#define UNITS(t) t "0" t "1" t "2" t "3" t "4" t "5" t "6" t "7" t "8" t "9"
+#define TENS(h)                                                                                   \
+    UNITS(h "0") UNITS(h "1") UNITS(h "2") UNITS(h "3") UNITS(h "4")                              \
+    UNITS(h "5") UNITS(h "6") UNITS(h "7") UNITS(h "8") UNITS(h "9")
+static const char BELOW_1000[] =
+    UNITS("  ") UNITS(" 1") UNITS(" 2") UNITS(" 3") UNITS(" 4")
+    UNITS(" 5") UNITS(" 6") UNITS(" 7") UNITS(" 8") UNITS(" 9")
+    TENS("1") TENS("2") TENS("3") TENS("4") TENS("5") TENS("6") TENS("7") TENS("8") TENS("9");
+
 #define AGE ",\"age_ms\":"
 #define AGE_COLUMNS 6 /* enough for 999,999 ms */
 
@@ -107,20 +117,20 @@ uint8_t *beast_put_rest(uint8_t *out, const beast_shared *shared, beast_state st
 {
     const uint32_t before = sizeof AGE - 1, behind = before + AGE_COLUMNS;
     const beast_rest *rest = &shared->rests[state][tier - 1];
+    const uint32_t len = rest->len; /* read before bytes are written, which might be anybody's */
 
     if (age_ms > 999999) {
         out = beast_put_number(BEAST_PUT(out, AGE), age_ms, 0);
         memcpy(out, rest->text + behind, sizeof rest->text - behind);
-        return out + rest->len - behind;
+        return out + len - behind;
     }
     memcpy(out, rest->text, sizeof rest->text);
     uint8_t *digit = out + behind;
     uint32_t left = (uint32_t)age_ms;
-    do {
+    for (; left > 999; left /= 10)
         *--digit = (uint8_t)('0' + left % 10);
-        left /= 10;
-    } while (left);
-    return out + rest->len;
+    memcpy(digit - 3, BELOW_1000 + 3 * left, 3);
+    return out + len;
 }
 
 uint8_t *beast_put_error(uint8_t *out, beast_result result, beast_fault fault, int64_t retry_ns, bool message,

@@ -9,15 +9,13 @@
 #define WAYS 2
 #define LITERAL_MAX 112 /* a longer one is hashed each time */
 
-typedef enum entry_state { EMPTY, KNOWN, UNKNOWN } entry_state;
+#define NOBODY UINT32_MAX
 
 /* Literals of up to 48 bytes touch one cache line. */
 struct beast_key_entry {
-    _Alignas(BEAST_CACHE_LINE) uint64_t stamp; /* KNOWN: the record's generation; UNKNOWN: the table's version */
-    uint32_t number;
-    uint16_t tag; /* compared first: the time that comparing bytes takes tells nothing about another's key */
-    uint8_t len;
-    uint8_t state;
+    _Alignas(BEAST_CACHE_LINE) uint64_t stamp; /* the record's generation; of NOBODY's literal: the table's version */
+    uint32_t number; /* of the record; NOBODY: no key at that version */
+    uint32_t label;  /* see label_of; 0: the entry is free */
     uint8_t literal[LITERAL_MAX];
 };
 typedef struct beast_key_entry entry;
@@ -65,26 +63,32 @@ static inline uint64_t hash_of(beast_slice literal)
 
 void beast_key_prefetch(const beast_key_cache *cache, beast_slice literal, beast_key_search *search)
 {
-    search->literal = (beast_slice){NULL, 0};
-    search->entry = NULL;
-    search->turn = cache->turn - 1; /* not asked yet */
     search->hashed = false;
-    if (!literal.ptr || literal.len == 0 || literal.len > BEAST_KEY_MAX)
+    search->literal.ptr = NULL;
+    if (!literal.ptr || literal.len - 1 >= BEAST_KEY_MAX)
         return;
     search->literal = literal;
+    search->turn = cache->turn - 1; /* not asked yet */
     search->hash = hash_of(literal);
     __builtin_prefetch(&cache->set[search->hash % SETS][0]);
     __builtin_prefetch(&cache->set[search->hash % SETS][1]);
 }
 
+static inline bool is_known(const entry *seen) { return seen->label && seen->number != NOBODY; }
+
+/* Of hash and length; compared first: the time that comparing bytes takes tells nothing about another's key. */
+static inline uint32_t label_of(const beast_key_search *search)
+{
+    return (uint32_t)(search->hash >> 40 << 8) | search->literal.len;
+}
+
 static inline entry *recall(beast_key_cache *cache, const beast_key_search *search)
 {
-    for (int way = 0; way < WAYS; way++) {
-        entry *seen = &cache->set[search->hash % SETS][way];
-        if (seen->tag == (uint16_t)(search->hash >> 48) && seen->len == search->literal.len && seen->state != EMPTY &&
-            memcmp(seen->literal, search->literal.ptr, search->literal.len) == 0)
-            return seen;
-    }
+    entry *set = cache->set[search->hash % SETS];
+    uint32_t label = label_of(search);
+    for (int way = 0; way < WAYS; way++)
+        if (set[way].label == label && memcmp(set[way].literal, search->literal.ptr, search->literal.len) == 0)
+            return &set[way];
     return NULL;
 }
 
@@ -92,7 +96,7 @@ bool beast_key_recall(beast_key_cache *cache, const beast_key_table *table, beas
 {
     search->turn = cache->turn;
     search->entry = search->literal.ptr ? recall(cache, search) : NULL;
-    if (search->entry && search->entry->state == KNOWN)
+    if (search->entry && search->entry->number != NOBODY)
         __builtin_prefetch(&table->records[search->entry->number]);
     return search->entry != NULL;
 }
@@ -120,30 +124,27 @@ void beast_key_prefetch_record(const beast_key_table *table, const beast_key_sea
 }
 
 /* An unknown literal never takes the place of a known one: a flood of them pushes nobody out. */
-static entry *take_place(beast_key_cache *cache, uint64_t hash, entry_state state)
+static entry *take_place(beast_key_cache *cache, uint64_t hash, bool known)
 {
     entry *set = cache->set[hash % SETS];
     uint32_t turn = ++cache->turn;
 
     for (uint32_t way = 0; way < WAYS; way++)
-        if (set[(turn + way) % WAYS].state != KNOWN)
+        if (!is_known(&set[(turn + way) % WAYS]))
             return &set[(turn + way) % WAYS];
-    return state == KNOWN ? &set[turn % WAYS] : NULL;
+    return known ? &set[turn % WAYS] : NULL;
 }
 
-static void remember(beast_key_cache *cache, const beast_key_search *search, entry_state state, uint64_t stamp,
-                     uint32_t number)
+static void remember(beast_key_cache *cache, const beast_key_search *search, uint64_t stamp, uint32_t number)
 {
     if (search->literal.len > LITERAL_MAX)
         return;
-    entry *place = search->entry ? search->entry : take_place(cache, search->hash, state);
+    entry *place = search->entry ? search->entry : take_place(cache, search->hash, number != NOBODY);
     if (!place)
         return;
     place->stamp = stamp;
     place->number = number;
-    place->tag = (uint16_t)(search->hash >> 48);
-    place->len = (uint8_t)search->literal.len;
-    place->state = (uint8_t)state;
+    place->label = label_of(search);
     memcpy(place->literal, search->literal.ptr, search->literal.len);
 }
 
@@ -158,10 +159,10 @@ static beast_key *resolve(beast_key_cache *cache, const beast_key_table *table, 
     beast_key *key = beast_key_by_digest(table, search->digest);
     if (key && atomic_load_explicit(&key->live, memory_order_acquire)) {
         uint32_t generation = atomic_load_explicit(&key->generation, memory_order_relaxed);
-        remember(cache, search, KNOWN, generation, beast_key_number(table, key));
+        remember(cache, search, generation, beast_key_number(table, key));
         return key;
     }
-    remember(cache, search, UNKNOWN, version, 0);
+    remember(cache, search, version, NOBODY);
     return NULL;
 }
 
@@ -172,7 +173,7 @@ beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, 
     if (search->turn != cache->turn)
         beast_key_recall(cache, table, search);
     entry *seen = search->entry;
-    if (seen && seen->state == KNOWN) {
+    if (seen && seen->number != NOBODY) {
         beast_key *key = &table->records[seen->number];
         /* A record that was dropped, or has become another key's, is not this literal's any more. */
         if (atomic_load_explicit(&key->live, memory_order_acquire) &&

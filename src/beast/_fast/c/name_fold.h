@@ -17,17 +17,19 @@ static inline uint64_t beast_flip_case(uint64_t word, uint8_t first)
     return word ^ letters >> 2; /* 0x80 >> 2 is the bit that tells the cases apart */
 }
 
-/* beast_name_fold of text that has at least eight readable bytes before it. */
-static inline void beast_name_fold_inside(beast_name *name, const uint8_t *text, uint32_t len, bool upper)
+/* beast_name_fold of ASCII text that has at least eight readable bytes before it. */
+static inline void beast_name_fold_ascii(beast_name *name, const uint8_t *text, uint32_t len, bool upper)
 {
     if (len - 1 >= 8) {
         beast_name_fold(name, text, len, upper);
         return;
     }
-    uint64_t word;
+    uint64_t word, first = upper ? 'a' : 'A';
     memcpy(&word, text + len - 8, sizeof word);
+    word >>= 64 - 8 * len;
+    uint64_t from_first = word + BEAST_BYTES(0x80u - first), beyond_last = word + BEAST_BYTES(0x80u - 26u - first);
     name->len = len;
-    name->word[0] = beast_flip_case(word >> (64 - 8 * len), upper ? 'a' : 'A');
+    name->word[0] = word ^ ((from_first ^ beyond_last) & BEAST_BYTES(0x80)) >> 2;
     name->word[1] = name->word[2] = 0;
 }
 

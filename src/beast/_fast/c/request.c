@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "json_scan.h"
-#include "name_fold.h"
+#include "request_plain.h"
 
 typedef enum member { API_KEY, ASSET, ASSETS, EXCHANGE, ID, MAX_AGE, ALLOW_STALE, UNKNOWN } member;
 
@@ -266,81 +266,6 @@ static bool read_object(reading *r)
     return r->json.at == r->json.end || beast_json_unexpected(&r->json);
 }
 
-/* ---- the plain form ---- */
-
-/* A string at `p`, or one space behind it, that stands for itself. */
-static inline bool plain_string(const beast_json *json, const uint8_t *p, beast_slice *value)
-{
-    if (*p == ' ')
-        p++;
-    const uint8_t *close = beast_json_plain(json, p + 1);
-    *value = (beast_slice){p + 1, (uint32_t)(close - p - 1)};
-    return *p == '"' && close < json->end && *close == '"';
-}
-
-static inline bool plain_name(beast_name *name, beast_slice text, bool upper)
-{
-    name->raw = text;
-    name->escaped = false;
-    beast_name_fold_inside(name, text.ptr, text.len, upper);
-    return text.len - 1 < BEAST_ASSET_MAX; /* neither empty nor too long */
-}
-
-/* One member, which must not have been there before; `value` becomes what stands between its value's quotes. */
-static inline bool plain_member(const beast_json *json, const uint8_t *p, beast_request *req, beast_slice *value)
-{
-    size_t left = (size_t)(json->end - p);
-    if (left >= 12 && memcmp(p, "\"asset\":", 8) == 0) {
-        if (req->n_assets++ || !plain_string(json, p + 8, value))
-            return false;
-        return plain_name(&req->assets[0], *value, true);
-    }
-    if (left >= 12 && memcmp(p, "\"api_key\":", 10) == 0) {
-        if (req->api_key.ptr || !plain_string(json, p + 10, value))
-            return false;
-        req->api_key = *value;
-        return true;
-    }
-    if (left >= 14 && memcmp(p, "\"exchange\":", 11) == 0) {
-        if (req->has_exchange || !plain_string(json, p + 11, value))
-            return false;
-        req->has_exchange = true;
-        return plain_name(&req->exchange, *value, false);
-    }
-    if (left >= 8 && memcmp(p, "\"id\":", 5) == 0) {
-        if (req->id.ptr || !plain_string(json, p + 5, value))
-            return false;
-        req->id = (beast_slice){value->ptr - 1, value->len + 2};
-        return value->len <= BEAST_ID_MAX;
-    }
-    return false;
-}
-
-/* Reads what nearly every client sends: the api_key, one asset, perhaps an exchange and an id, all of them strings
- * without escapes, at most one space after colons and commas. That takes a third of the time of read_object, and is
- * never of another opinion: false means only that read_object has to look, at a cleared request.
- * The brace that must be the last byte lets single bytes be looked at without asking for the end. */
-static bool read_plain(const uint8_t *buf, size_t len, beast_request *req)
-{
-    const beast_json json = {.begin = buf, .end = buf + len};
-    const uint8_t *p = buf + 1, *last = buf + len - 1;
-    beast_slice value;
-    if (len < 16 || *buf != '{' || *last != '}')
-        return false;
-    while (plain_member(&json, p, req, &value)) {
-        p = value.ptr + value.len + 1;
-        if (*p == '}')
-            return p == last && req->n_assets == 1;
-        if (*p++ != ',')
-            return false;
-        if (*p == ' ')
-            p++;
-    }
-    return false;
-}
-
-/* ---- the whole ---- */
-
 static beast_fault read_any(const uint8_t *buf, size_t len, beast_request *req)
 {
     reading r = {.json = {.begin = buf, .at = buf, .end = buf + len}, .req = req};
@@ -368,5 +293,5 @@ beast_fault beast_request_parse(const uint8_t *buf, size_t len, beast_request *r
     beast_request_clear(req);
     if (len > BEAST_DATAGRAM_MAX)
         return req->fault = BEAST_FAULT_TOO_LARGE;
-    return read_plain(buf, len, req) ? BEAST_FAULT_NONE : read_any(buf, len, req);
+    return beast_request_read_plain(buf, len, req) ? BEAST_FAULT_NONE : read_any(buf, len, req);
 }

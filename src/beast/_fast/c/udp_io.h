@@ -65,8 +65,9 @@ typedef struct beast_incoming {
     _Alignas(struct cmsghdr) uint8_t control[BEAST_BATCH][BEAST_RECEIVE_CONTROL];
     uint32_t drops_seen;           /* the socket's own count, as it was last told */
     /* How far beast_incoming_take has come. */
-    uint32_t count, at, offset;
-    uint8_t order[BEAST_BATCH];
+    uint32_t count, left, at, offset;
+    uint8_t next[BEAST_BATCH];  /* message */
+    uint8_t first[BEAST_BATCH]; /* message of the same peer */
     /* Two megabytes, of which the pages come that messages have reached: one each, but for merged ones. */
     _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_BATCH][BEAST_MESSAGE_ROW];
 } beast_incoming;
@@ -88,7 +89,7 @@ void beast_incoming_begin(beast_incoming *in, uint32_t count);
 uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drops);
 
 /* The next datagrams of what was received, at most BEAST_BATCH; returns how many. All messages of one peer follow its
- * first: answers to one peer in a row are what can be merged. */
+ * first, and one peer is one pointer: answers to it in a row are what can be merged. */
 uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH]);
 
 /* ---- sending ---- */
@@ -121,7 +122,8 @@ static inline bool beast_outgoing_has_room(const beast_outgoing *out)
     return out->count < BEAST_BATCH && out->end <= out->bytes + BEAST_SEND_ROOM - BEAST_DATAGRAM_ROOM;
 }
 
-/* `len` bytes were written at out->end, for `peer`, which must stay where it is until they are sent. */
+/* `len` bytes were written at out->end, for `peer`, which must stay where it is until they are sent. What is for the
+ * same pointer as the one before may be merged with it. */
 void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len);
 
 /* Sends what waits and forgets it: what the kernel would not take at first is tried again for a bounded time, a

@@ -70,65 +70,68 @@ uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drop
     return (uint32_t)n;
 }
 
-/* Different peers with one tag are grouped as if they were one, which does no harm: nothing is merged by it. */
-static uint64_t peer_tag(const beast_peer *peer)
+/* Of IPv4, the words that matter: equal tags are equal peers. */
+static inline uint64_t peer_tag(const beast_peer *peer)
 {
     uint64_t word[2];
 
+    memcpy(word, peer, sizeof word[0]);
     if (peer->any.sa_family == AF_INET)
-        return (uint64_t)peer->v4.sin_port << 32 | peer->v4.sin_addr.s_addr;
+        return word[0];
     memcpy(word, &peer->v6.sin6_addr, sizeof word);
     return (word[0] * 0x9e3779b97f4a7c15u ^ word[1]) + peer->v6.sin6_port;
 }
 
-/* As received, but all messages of one peer follow its first. */
-static void group_by_peer(const beast_incoming *in, uint32_t n, uint8_t order[BEAST_BATCH])
+/* As received, but all messages of one peer follow its first, and name that one's address as theirs. */
+static void group_by_peer(beast_incoming *in)
 {
-    enum { NONE = 0xff, PLACES = 2 * BEAST_BATCH };
+    enum { NONE = 0xff, PLACES = 4 * BEAST_BATCH };
     uint64_t tag[BEAST_BATCH];
-    uint8_t first_at[PLACES], last[BEAST_BATCH], next[BEAST_BATCH];
-    uint32_t groups = 0, filled = 0;
-    uint8_t first[BEAST_BATCH];
+    uint8_t first_at[PLACES], last[BEAST_BATCH], *next = in->next;
+    uint8_t end = 0; /* of the list that `next` makes, from 0 on */
 
     memset(first_at, NONE, sizeof first_at);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < in->count; i++) {
         tag[i] = peer_tag(&in->peer[i]);
-        next[i] = NONE;
-        uint32_t place = (uint32_t)(tag[i] * 0x9e3779b97f4a7c15u >> 58);
-        while (first_at[place] != NONE && tag[first_at[place]] != tag[i])
+        uint32_t place = (uint32_t)(tag[i] * 0x9e3779b97f4a7c15u >> 57), first;
+        while ((first = first_at[place]) != NONE &&
+               (tag[first] != tag[i] || !beast_same_peer(&in->peer[first], &in->peer[i])))
             place = (place + 1) % PLACES;
-        if (first_at[place] == NONE) {
-            first_at[place] = last[i] = first[groups++] = (uint8_t)i;
+        if (first == NONE) {
+            in->first[i] = first_at[place] = last[i] = (uint8_t)i;
+            next[end] = (uint8_t)i;
+            end = (uint8_t)i;
         } else {
-            uint8_t head = first_at[place];
-            next[last[head]] = (uint8_t)i;
-            last[head] = (uint8_t)i;
+            uint8_t before = last[first];
+            in->first[i] = (uint8_t)first;
+            last[first] = (uint8_t)i;
+            next[i] = next[before];
+            next[before] = (uint8_t)i;
+            end = before == end ? (uint8_t)i : end;
         }
     }
-    for (uint32_t g = 0; g < groups; g++)
-        for (uint8_t i = first[g]; i != NONE; i = next[i])
-            order[filled++] = i;
 }
 
 void beast_incoming_begin(beast_incoming *in, uint32_t count)
 {
-    in->count = count;
+    in->count = in->left = count;
     in->at = in->offset = 0;
-    group_by_peer(in, count, in->order);
+    group_by_peer(in);
 }
 
 uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH])
 {
     uint32_t n = 0;
 
-    while (n < BEAST_BATCH && in->at < in->count) {
-        uint32_t i = in->order[in->at], left = in->head[i].msg_len - in->offset;
+    for (; n < BEAST_BATCH && in->left > 0; n++) {
+        uint32_t i = in->at, left = in->head[i].msg_len - in->offset;
         uint32_t len = left < in->cut[i] ? left : in->cut[i];
-        out[n++] = (beast_datagram){.bytes = in->bytes[i] + in->offset, .peer = &in->peer[i], .len = len};
+        out[n] = (beast_datagram){.bytes = in->bytes[i] + in->offset, .peer = &in->peer[in->first[i]], .len = len};
         in->offset += len;
         if (len == left) {
-            in->at++;
+            in->at = in->next[i];
             in->offset = 0;
+            in->left--;
         }
     }
     return n;

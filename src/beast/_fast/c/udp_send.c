@@ -25,14 +25,17 @@ void beast_outgoing_init(beast_outgoing *out, bool merges)
     }
 }
 
-static inline bool merge(beast_outgoing *out, const beast_peer *peer, uint32_t len)
+static inline bool merges_with_last(const beast_outgoing *out, const beast_peer *peer, uint32_t len)
 {
-    if (!out->open)
-        return false;
+    uint32_t at = out->count - 1;
+    return out->open && out->head[at].msg_hdr.msg_name == (const void *)peer && len <= out->cut[at];
+}
+
+static void merge(beast_outgoing *out, uint32_t len)
+{
     uint32_t at = out->count - 1;
     struct msghdr *head = &out->head[at].msg_hdr;
-    if (len > out->cut[at] || !beast_same_peer(head->msg_name, peer))
-        return false;
+
     if (out->datagrams[at]++ == 1) {
         head->msg_control = out->control[at].bytes;
         head->msg_controllen = sizeof out->control[at].bytes;
@@ -42,19 +45,21 @@ static inline bool merge(beast_outgoing *out, const beast_peer *peer, uint32_t l
     /* Only the last one may be shorter. */
     out->open = len == out->cut[at] && out->datagrams[at] < MERGED_DATAGRAMS &&
                 out->part[at].iov_len + len <= MERGED_BYTES;
-    return true;
 }
 
 void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len)
 {
-    if (!merge(out, peer, len)) {
+    if (merges_with_last(out, peer, len)) {
+        merge(out, len);
+    } else {
         uint32_t at = out->count++;
         struct msghdr *head = &out->head[at].msg_hdr;
         head->msg_name = (void *)peer;
         head->msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
         head->msg_control = NULL;
         head->msg_controllen = 0;
-        out->part[at] = (struct iovec){.iov_base = out->end, .iov_len = len};
+        out->part[at].iov_base = out->end;
+        out->part[at].iov_len = len;
         out->datagrams[at] = 1;
         out->cut[at] = (uint16_t)len;
         out->open = out->merges;
