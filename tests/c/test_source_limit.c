@@ -9,14 +9,17 @@
 #define SECOND INT64_C(1000000000)
 #define START (1000 * SECOND)
 
+/* A total that nothing has been taken from. */
+#define unused ((beast_source_total){0})
+
 static bool allow(beast_source_limit *limit, const char *address, int64_t now_ns)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
     if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
-        return beast_source_ask(limit, (struct sockaddr *)&v4, now_ns) == BEAST_SOURCE_ALLOWED;
+        return beast_source_ask(limit, &unused, (struct sockaddr *)&v4, now_ns) == BEAST_SOURCE_ALLOWED;
     CHECK_EQ(inet_pton(AF_INET6, address, &v6.sin6_addr), 1);
-    return beast_source_ask(limit, (struct sockaddr *)&v6, now_ns) == BEAST_SOURCE_ALLOWED;
+    return beast_source_ask(limit, &unused, (struct sockaddr *)&v6, now_ns) == BEAST_SOURCE_ALLOWED;
 }
 
 static int allowed_of(beast_source_limit *limit, const char *address, int n, int64_t now_ns)
@@ -118,7 +121,7 @@ static void zero_is_no_limit_and_unknown_families_get_nothing(void)
     beast_source_limit_set(limit, 5);
     CHECK_EQ(allowed_of(limit, "192.0.2.1", 1000, START), 5);
     struct sockaddr unknown = {.sa_family = AF_UNIX};
-    CHECK_EQ(beast_source_ask(limit, &unknown, START), BEAST_SOURCE_LIMITED);
+    CHECK_EQ(beast_source_ask(limit, &unused, &unknown, START), BEAST_SOURCE_LIMITED);
     beast_source_limit_free(limit);
 }
 
@@ -140,7 +143,7 @@ static beast_source_verdict ask_v4(beast_source_limit *limit, const char *addres
     struct sockaddr_in v4 = {.sin_family = AF_INET};
     CHECK_EQ(inet_pton(AF_INET, address, &v4.sin_addr), 1);
     *over = beast_source_is_over(limit, (struct sockaddr *)&v4, START);
-    return beast_source_ask(limit, (struct sockaddr *)&v4, START);
+    return beast_source_ask(limit, &unused, (struct sockaddr *)&v4, START);
 }
 
 static void a_dry_run_tells_and_limits_nobody(void)
@@ -154,6 +157,27 @@ static void a_dry_run_tells_and_limits_nobody(void)
     }
     beast_source_limit_set_dry_run(limit, false);
     CHECK_EQ(ask_v4(limit, "192.0.2.1", &over), BEAST_SOURCE_LIMITED);
+    beast_source_limit_free(limit);
+}
+
+static void all_sources_together_have_a_total(void)
+{
+    beast_source_limit *limit = beast_source_limit_new(50);
+    const beast_source_network mine = {.address = {[10] = 0xff, 0xff, 198, 51, 100, 0}, .bits = 120};
+    beast_source_total total = {0};
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    int allowed = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        v4.sin_addr.s_addr = htonl(0x0a000000 + i * 256 * 64); /* each of a /18 of its own */
+        int64_t now_ns = START + (i < 10000 ? 0 : SECOND / 2);
+        allowed += beast_source_ask(limit, &total, (struct sockaddr *)&v4, now_ns) == BEAST_SOURCE_ALLOWED;
+    }
+    CHECK_EQ(allowed, 2 * BEAST_UNPROVEN_BURST);
+    CHECK_EQ(beast_source_ask(limit, &total, (struct sockaddr *)&v4, START + SECOND / 2), BEAST_SOURCE_LIMITED);
+    CHECK(!beast_source_is_over(limit, (struct sockaddr *)&v4, START + SECOND / 2)); /* not for its own sake */
+    CHECK_EQ(beast_source_limit_except(limit, &mine, 1), BEAST_OK);
+    CHECK_EQ(inet_pton(AF_INET, "198.51.100.7", &v4.sin_addr), 1);
+    CHECK_EQ(beast_source_ask(limit, &total, (struct sockaddr *)&v4, START + SECOND / 2), BEAST_SOURCE_ALLOWED);
     beast_source_limit_free(limit);
 }
 
@@ -242,6 +266,7 @@ int main(void)
     RUN(zero_is_no_limit_and_unknown_families_get_nothing);
     RUN(a_flood_of_sources_does_not_free_a_busy_one);
     RUN(a_dry_run_tells_and_limits_nobody);
+    RUN(all_sources_together_have_a_total);
     RUN(being_over_is_seen_without_taking);
     RUN(exceptions_are_never_limited);
     RUN(threads_share_one_limit);

@@ -289,7 +289,8 @@ static void limit_sources(uint32_t n)
     struct sockaddr_in peer = {.sin_family = AF_INET};
     for (uint32_t i = 0; i < n; i++) {
         peer.sin_addr.s_addr = (uint32_t)next_random();
-        sink += beast_source_allow(sources, (struct sockaddr *)&peer, 1000000000 + i);
+        beast_source_total total = {0};
+        sink += beast_source_ask(sources, &total, (struct sockaddr *)&peer, 1000000000 + i);
     }
 }
 

@@ -19,6 +19,8 @@ SECOND = 1_000_000_000
 MESSAGES = {code: message for _, code, _, message in RESULTS}
 PREFIXES = {4: ((32, 1), (24, 32), (20, 256), (18, 768)), 6: ((128, 1), (64, 2), (56, 3), (48, 4), (32, 64))}
 """Of a source address: prefix length and how many times the address's own rate it may take."""
+UNPROVEN_PER_SECOND, UNPROVEN_BURST = 2_000, 1_000
+"""Answers of one worker to all sources that proved no key, while they are limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Reference:
     links: dict[int, Link] = field(default_factory=dict)
     keys: dict[bytes, Key] = field(default_factory=dict)
     sources: dict[str, Rate] = field(default_factory=dict)
+    unproven: Rate = field(default_factory=lambda: Rate(UNPROVEN_PER_SECOND, UNPROVEN_BURST))
 
     def ask(self, datagram: bytes, *, now_ns: int, source: tuple[str, int] = ("127.0.0.1", 9)) -> list[bytes]:
         """The datagrams that answer this one."""
@@ -236,7 +239,7 @@ class Reference:
     def _source_allowed(self, host: str, now_ns: int) -> bool:
         if self.source_per_second == 0:
             return True
-        rates = []
+        rates = [self.unproven]
         for network, multiple in source_networks(host):
             per_second = self.source_per_second * multiple
             rates.append(self.sources.setdefault(network, Rate(per_second, per_second)))

@@ -222,6 +222,19 @@ def test_size_limit(length: int) -> None:
     assert_same(engine, reference, datagram, NOW)
 
 
+def test_all_sources_together_are_limited_alike() -> None:
+    engine, reference = Engine(node="n", max_keys=64, max_instruments=64), Reference(node="n")
+    datagram = b'{"api_key":"nobody","asset":"BTC","pad":"' + b"x" * 100 + b'"}'
+    told = 0
+    for step in range(2500):
+        now, host = NOW + step // 1250 * 25_000_000, f"{10 + step // 1024}.{step % 256}.{step // 256 % 4 * 64}.1"
+        answers = engine.ask(datagram, now_ns=now, source=(host, 9))
+        assert answers == reference.ask(datagram, now_ns=now, source=(host, 9)), (step, host)
+        told += len(answers)
+    assert told == 1000 + 50
+    assert engine.counters()["source_limited"] == 2500 - told
+
+
 def test_sources_are_limited_alike() -> None:
     engine = Engine(node="n", source_per_second=5, max_keys=64, max_instruments=64)
     reference = Reference(node="n", source_per_second=5)

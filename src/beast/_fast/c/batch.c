@@ -113,7 +113,8 @@ static bool may_tell(beast_batch *batch, uint32_t i, const beast_moment *moment,
         reply->len = beast_answer_error(&batch->request[i], reply->result, reply->retry_ns, false, out);
     if (reply->len > batch->datagram[i].len)
         return false;
-    switch (beast_source_ask(batch->lane->shared->sources, &batch->datagram[i].peer->any, moment->now_ns)) {
+    switch (beast_source_ask(batch->lane->shared->sources, &batch->unproven, &batch->datagram[i].peer->any,
+                             moment->now_ns)) {
     case BEAST_SOURCE_LIMITED:
         batch->tally.source_limited++;
         return false;

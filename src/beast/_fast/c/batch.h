@@ -24,6 +24,7 @@ typedef struct beast_batch {
     beast_datagram datagram[BEAST_BATCH];
     beast_lookup lookup[BEAST_BATCH];
     bool dismissed[BEAST_BATCH]; /* gets no answer */
+    beast_source_total unproven; /* answers to all who proved no key */
     int64_t benefit_ns; /* theoretical arrival time of the next unknown key that is hashed in spite of its source */
     beast_request request[BEAST_BATCH];
     uint8_t scratch[BEAST_BATCH][BEAST_SCRATCH];

@@ -11,6 +11,7 @@
 
 #define NS_PER_S INT64_C(1000000000)
 #define LIMITING_NS NS_PER_S /* for so long after somebody was over the limit it is asked who is */
+#define UNPROVEN_INTERVAL_NS (NS_PER_S / BEAST_UNPROVEN_PER_SECOND)
 #define WAYS 4
 #define SETS 16384
 #define PREFIXES_MAX 5
@@ -230,7 +231,19 @@ static bool take_all(beast_source_limit *limit, const networks *source, int64_t 
     return true;
 }
 
-beast_source_verdict beast_source_ask(beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns)
+/* Asked before the source's own cells, which a flood of sources finds cold. */
+static bool is_used_up(const beast_source_total *total, int64_t now_ns)
+{
+    return total->arrival_ns - now_ns > (BEAST_UNPROVEN_BURST - 1) * UNPROVEN_INTERVAL_NS;
+}
+
+static void take_of(beast_source_total *total, int64_t now_ns)
+{
+    total->arrival_ns = (total->arrival_ns > now_ns ? total->arrival_ns : now_ns) + UNPROVEN_INTERVAL_NS;
+}
+
+beast_source_verdict beast_source_ask(beast_source_limit *limit, beast_source_total *total, const struct sockaddr *peer,
+                                      int64_t now_ns)
 {
     networks source;
     int64_t per_second = atomic_load_explicit(&limit->per_second, memory_order_relaxed);
@@ -239,10 +252,17 @@ beast_source_verdict beast_source_ask(beast_source_limit *limit, const struct so
         return BEAST_SOURCE_ALLOWED;
     if (!networks_of(peer, &source))
         return BEAST_SOURCE_LIMITED;
-    if (is_excepted(limit, &source) || take_all(limit, &source, per_second, now_ns))
+    if (is_excepted(limit, &source))
         return BEAST_SOURCE_ALLOWED;
+    bool used_up = is_used_up(total, now_ns);
+    if (!used_up && take_all(limit, &source, per_second, now_ns)) {
+        take_of(total, now_ns);
+        return BEAST_SOURCE_ALLOWED;
+    }
     if (atomic_load_explicit(&limit->dry_run, memory_order_relaxed))
         return BEAST_SOURCE_DRY_RUN;
+    if (used_up)
+        return BEAST_SOURCE_LIMITED;
     if (now_ns - atomic_load_explicit(&limit->limiting_ns, memory_order_relaxed) > LIMITING_NS / 8)
         atomic_store_explicit(&limit->limiting_ns, now_ns, memory_order_relaxed);
     return BEAST_SOURCE_LIMITED;

@@ -37,9 +37,18 @@ typedef enum beast_source_verdict {
     BEAST_SOURCE_DRY_RUN, /* would be limited */
 } beast_source_verdict;
 
-/* May this one be answered? Takes from every prefix of the source, or from none when one of them is used up. An IPv4
- * address mapped into IPv6 counts as IPv4; any other family is always limited. */
-beast_source_verdict beast_source_ask(beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns);
+/* What one thread answers to all sources together, while they are limited: a flood of sources that are each within
+ * their limit must not cost the answers of those who have keys. A generic cell rate as well; zeroed at first. */
+#define BEAST_UNPROVEN_PER_SECOND 2000
+#define BEAST_UNPROVEN_BURST 1000
+typedef struct beast_source_total {
+    int64_t arrival_ns;
+} beast_source_total;
+
+/* May this one be answered? Takes from the total and from every prefix of the source, or from none when one of them is
+ * used up. An IPv4 address mapped into IPv6 counts as IPv4; any other family is always limited. */
+beast_source_verdict beast_source_ask(beast_source_limit *limit, beast_source_total *total, const struct sockaddr *peer,
+                                      int64_t now_ns);
 /* Would it be LIMITED? Takes nothing, and costs one load while nobody is. */
 bool beast_source_is_over(const beast_source_limit *limit, const struct sockaddr *peer, int64_t now_ns);
 
