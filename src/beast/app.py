@@ -200,6 +200,8 @@ class Server:
         def apply(parameters: Parameters) -> None:
             engine.set_ttl_ms(parameters.cache_ttl_ms)
             engine.set_source_per_second(parameters.source_per_second)
+            engine.set_source_dry_run(parameters.source_dry_run)
+            engine.set_source_exceptions(parameters.source_exceptions.split())
             engine.set_http_connections_per_source(parameters.http_connections_per_source)
             keys.reread_s = parameters.key_reread_s
             level = self.config.log_level if parameters.log_level == "configured" else parameters.log_level

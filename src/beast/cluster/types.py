@@ -1,11 +1,15 @@
 """The application parameters: what an operator tunes while the cluster runs."""
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from beast.base.config import describe
+
+EXCEPTIONS_MAX = 32
+"""As many networks the engine can except from the limit of sources."""
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,6 +24,16 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source_per_second: Annotated[
         int, Meta(ge=0, le=1_000_000, description="Answers a second to one address that proved no key; 0: no limit")
     ] = 50
+    source_dry_run: Annotated[
+        bool, Meta(description="The limit of sources is on trial: who is over it is counted, and answered all the same")
+    ] = False
+    source_exceptions: Annotated[
+        str,
+        Meta(
+            description="Networks that have no such limit, separated by spaces",
+            extra={"allowed": f"at most {EXCEPTIONS_MAX} networks like 10.0.0.0/8 or 2001:db8::/32"},
+        ),
+    ] = ""
     http_connections_per_source: Annotated[
         int,
         Meta(ge=0, le=1_000_000, description="HTTP connections of one address (IPv6: of one /64) at most; 0: no limit"),
@@ -50,10 +64,18 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = "configured"
 
     def __post_init__(self) -> None:
-        """Checks what concerns two parameters."""
+        """Checks what a parameter's type can't tell."""
         if self.db_max_idle != self.db_max_open:
             # A smaller idle pool closes and reopens connections under load: the tail latency is a hundredfold.
             raise ValueError("db_max_idle must equal db_max_open")
+        networks = self.source_exceptions.split()
+        if len(networks) > EXCEPTIONS_MAX:
+            raise ValueError(f"source_exceptions must be at most {EXCEPTIONS_MAX} networks, not {len(networks)}")
+        for network in networks:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"source_exceptions: {error}") from None
 
 
 PARAMETERS = describe(Parameters)

@@ -77,6 +77,13 @@ def test_values_are_checked(name: str, value: object) -> None:
         checked_value(name, value)
 
 
+@pytest.mark.parametrize("wrong", ["10.0.0.1/8", "10.0.0.0/8,10.1.0.0/16", " ".join(["10.0.0.0/8"] * 33)])
+def test_networks_are_checked(wrong: str) -> None:
+    assert Parameters(source_exceptions=" 10.0.0.0/8  2001:db8::/32 ").source_exceptions.split()[1] == "2001:db8::/32"
+    with pytest.raises(ValueError, match="source_exceptions"):
+        Parameters(source_exceptions=wrong)
+
+
 def test_changes_tell_old_and_new() -> None:
     old = Parameters()
     assert changes(old, msgspec.structs.replace(old, sqs_flush_ms=50)) == [Change("sqs_flush_ms", old=100, new=50)]
