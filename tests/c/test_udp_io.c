@@ -66,6 +66,49 @@ static void peers_are_grouped_in_order(void)
     free(in);
 }
 
+/* One receive of `sent` messages that come from `clients` in turn. */
+static uint32_t receive_of(uint32_t clients, uint32_t sent, beast_incoming *in)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    beast_udp_features features;
+    int from[BEAST_BATCH], to = beast_udp_open((struct sockaddr *)&address, len, true, 1 << 20, &features);
+    uint64_t drops = 0;
+
+    getsockname(to, (struct sockaddr *)&address, &len);
+    for (uint32_t i = 0; i < clients; i++)
+        from[i] = socket(AF_INET, SOCK_DGRAM, 0);
+    for (uint32_t i = 0; i < sent; i++)
+        sendto(from[i % clients], ASK, strlen(ASK), 0, (struct sockaddr *)&address, len);
+    uint32_t n = beast_udp_receive(to, in, 0, &drops);
+    for (uint32_t i = 0; i < clients; i++)
+        close(from[i]);
+    close(to);
+    return n;
+}
+
+static void more_is_received_where_peers_repeat(void)
+{
+    beast_incoming *in = aligned_alloc(BEAST_CACHE_LINE, sizeof *in);
+    beast_datagram taken[BEAST_BATCH];
+
+    in->drops_seen = 0;
+    beast_incoming_init(in);
+    CHECK_EQ(receive_of(BEAST_BATCH, 200, in), BEAST_BATCH);
+    CHECK_EQ(in->peers, BEAST_BATCH);
+    CHECK_EQ(receive_of(8, BEAST_BATCH, in), BEAST_BATCH);
+    CHECK_EQ(receive_of(8, 100, in), 100);
+    CHECK_EQ(receive_of(8, 200, in), BEAST_RECEIVE_MAX);
+    CHECK_EQ(in->peers, 8);
+    for (uint32_t round = 0; round < BEAST_RECEIVE_MAX / BEAST_BATCH; round++) { /* two peers fill a batch */
+        CHECK_EQ(beast_incoming_take(in, taken), BEAST_BATCH);
+        for (uint32_t i = 1; i < BEAST_BATCH; i++)
+            CHECK_EQ(taken[i].peer == taken[i - 1].peer, i != BEAST_BATCH / 2);
+    }
+    CHECK_EQ(beast_incoming_take(in, taken), 0);
+    free(in);
+}
+
 /* Adds `n` answers of `len` bytes; returns how many messages wait. */
 static uint32_t add(beast_outgoing *out, const beast_peer *peer, uint32_t len, uint32_t n)
 {
@@ -132,6 +175,7 @@ int main(void)
 {
     RUN(kernel_drops_are_counted);
     RUN(peers_are_grouped_in_order);
+    RUN(more_is_received_where_peers_repeat);
     RUN(answers_in_a_row_are_merged);
     RUN(what_cannot_be_merged_is_sent_apart);
     return harness_report();

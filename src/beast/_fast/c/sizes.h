@@ -4,6 +4,7 @@
 
 #define BEAST_CACHE_LINE 64
 #define BEAST_BATCH 32            /* datagrams a receive or send call carries: the measured knee */
+#define BEAST_RECEIVE_MAX 128     /* messages received before the first is answered, where peers repeat */
 #define BEAST_DATAGRAM_MAX 1232   /* longest UDP request: IPv6's minimum MTU less headers */
 #define BEAST_ANSWER_MAX 1400     /* longest UDP answer: one Ethernet frame, tunnels allowed for */
 #define BEAST_ANSWER_PAD 256      /* single-price UDP answers are padded to this length ... */

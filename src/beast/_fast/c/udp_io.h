@@ -57,19 +57,20 @@ void beast_udp_stamp(int fd, bool on);
     (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
 
 typedef struct beast_incoming {
-    struct mmsghdr head[BEAST_BATCH];
-    struct iovec part[BEAST_BATCH];
-    beast_peer peer[BEAST_BATCH];
-    uint32_t cut[BEAST_BATCH];     /* the length of each datagram in a message, but for a shorter last one */
-    int64_t stamp_ns[BEAST_BATCH]; /* CLOCK_REALTIME when the kernel had the message; 0: not told */
-    _Alignas(struct cmsghdr) uint8_t control[BEAST_BATCH][BEAST_RECEIVE_CONTROL];
+    struct mmsghdr head[BEAST_RECEIVE_MAX];
+    struct iovec part[BEAST_RECEIVE_MAX];
+    beast_peer peer[BEAST_RECEIVE_MAX];
+    uint32_t cut[BEAST_RECEIVE_MAX];     /* the length of each datagram in a message, but for a shorter last one */
+    int64_t stamp_ns[BEAST_RECEIVE_MAX]; /* CLOCK_REALTIME when the kernel had the message; 0: not told */
+    _Alignas(struct cmsghdr) uint8_t control[BEAST_RECEIVE_MAX][BEAST_RECEIVE_CONTROL];
     uint32_t drops_seen;           /* the socket's own count, as it was last told */
     /* How far beast_incoming_take has come. */
     uint32_t count, left, at, offset;
-    uint8_t next[BEAST_BATCH];  /* message */
-    uint8_t first[BEAST_BATCH]; /* message of the same peer */
-    /* Two megabytes, of which the pages come that messages have reached: one each, but for merged ones. */
-    _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_BATCH][BEAST_MESSAGE_ROW];
+    uint32_t peers; /* how many different ones there are */
+    uint8_t next[BEAST_RECEIVE_MAX];  /* message */
+    uint8_t first[BEAST_RECEIVE_MAX]; /* message of the same peer */
+    /* Eight megabytes, of which the pages come that messages have reached: one each, but for merged ones. */
+    _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_RECEIVE_MAX][BEAST_MESSAGE_ROW];
 } beast_incoming;
 
 typedef struct beast_datagram {
@@ -84,8 +85,9 @@ void beast_incoming_init(beast_incoming *in);
 void beast_incoming_put(beast_incoming *in, uint32_t at, const uint8_t *bytes, size_t len, const struct sockaddr *peer);
 void beast_incoming_begin(beast_incoming *in, uint32_t count);
 
-/* Waits for one message and takes what else is there; with MSG_DONTWAIT in `flags` it doesn't wait. Returns how many
- * messages; 0 after the time-out. *drops grows by what the kernel had to drop since it last told. */
+/* Waits for one message and takes what else is there: BEAST_BATCH at most, or BEAST_RECEIVE_MAX where peers repeat among
+ * those, so that more answers can be merged. With MSG_DONTWAIT in `flags` it doesn't wait. Returns how many messages; 0
+ * after the time-out. *drops grows by what the kernel had to drop since it last told. */
 uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drops);
 
 /* The next datagrams of what was received, at most BEAST_BATCH; returns how many. All messages of one peer follow its

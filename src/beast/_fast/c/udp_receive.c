@@ -6,7 +6,7 @@
 
 void beast_incoming_init(beast_incoming *in)
 {
-    for (uint32_t i = 0; i < BEAST_BATCH; i++) {
+    for (uint32_t i = 0; i < BEAST_RECEIVE_MAX; i++) {
         in->part[i] = (struct iovec){.iov_base = in->bytes[i], .iov_len = BEAST_MESSAGE_MAX};
         in->head[i].msg_hdr = (struct msghdr){
             .msg_name = &in->peer[i],
@@ -50,26 +50,6 @@ static void read_control(beast_incoming *in, uint32_t i, uint32_t *drops)
     }
 }
 
-uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drops)
-{
-    int n = recvmmsg(fd, in->head, BEAST_BATCH, flags | MSG_WAITFORONE, NULL);
-    uint32_t drops_now = in->drops_seen;
-
-    if (n <= 0)
-        return 0;
-    for (uint32_t i = 0; i < (uint32_t)n; i++) {
-        in->cut[i] = in->head[i].msg_len;
-        in->stamp_ns[i] = 0;
-        if (in->head[i].msg_hdr.msg_controllen != 0)
-            read_control(in, i, &drops_now);
-        in->head[i].msg_hdr.msg_controllen = sizeof in->control[i]; /* the kernel wrote how much it used */
-    }
-    *drops += drops_now - in->drops_seen; /* modulo 2^32, as the kernel counts */
-    in->drops_seen = drops_now;
-    beast_incoming_begin(in, (uint32_t)n);
-    return (uint32_t)n;
-}
-
 /* Of IPv4, the words that matter: equal tags are equal peers. */
 static inline uint64_t peer_tag(const beast_peer *peer)
 {
@@ -85,15 +65,16 @@ static inline uint64_t peer_tag(const beast_peer *peer)
 /* As received, but all messages of one peer follow its first, and name that one's address as theirs. */
 static void group_by_peer(beast_incoming *in)
 {
-    enum { NONE = 0xff, PLACES = 4 * BEAST_BATCH };
-    uint64_t tag[BEAST_BATCH];
-    uint8_t first_at[PLACES], last[BEAST_BATCH], *next = in->next;
+    enum { NONE = 0xff, PLACES = 2 * BEAST_RECEIVE_MAX };
+    uint64_t tag[BEAST_RECEIVE_MAX];
+    uint8_t first_at[PLACES], last[BEAST_RECEIVE_MAX], *next = in->next;
     uint8_t end = 0; /* of the list that `next` makes, from 0 on */
+    uint32_t peers = 0;
 
     memset(first_at, NONE, sizeof first_at);
     for (uint32_t i = 0; i < in->count; i++) {
         tag[i] = peer_tag(&in->peer[i]);
-        uint32_t place = (uint32_t)(tag[i] * 0x9e3779b97f4a7c15u >> 57), first;
+        uint32_t place = (uint32_t)(tag[i] * 0x9e3779b97f4a7c15u >> 56), first;
         while ((first = first_at[place]) != NONE &&
                (tag[first] != tag[i] || !beast_same_peer(&in->peer[first], &in->peer[i])))
             place = (place + 1) % PLACES;
@@ -101,6 +82,7 @@ static void group_by_peer(beast_incoming *in)
             in->first[i] = first_at[place] = last[i] = (uint8_t)i;
             next[end] = (uint8_t)i;
             end = (uint8_t)i;
+            peers++;
         } else {
             uint8_t before = last[first];
             in->first[i] = (uint8_t)first;
@@ -110,6 +92,7 @@ static void group_by_peer(beast_incoming *in)
             end = before == end ? (uint8_t)i : end;
         }
     }
+    in->peers = peers;
 }
 
 void beast_incoming_begin(beast_incoming *in, uint32_t count)
@@ -117,6 +100,40 @@ void beast_incoming_begin(beast_incoming *in, uint32_t count)
     in->count = in->left = count;
     in->at = in->offset = 0;
     group_by_peer(in);
+}
+
+/* Up to `n` messages more, to those that are there; the first may be waited for. */
+static uint32_t receive(int fd, beast_incoming *in, uint32_t from, uint32_t n, int flags, uint64_t *drops)
+{
+    int got = recvmmsg(fd, in->head + from, n, flags | MSG_WAITFORONE, NULL);
+    uint32_t drops_now = in->drops_seen;
+
+    if (got <= 0)
+        return from;
+    for (uint32_t i = from; i < from + (uint32_t)got; i++) {
+        in->cut[i] = in->head[i].msg_len;
+        in->stamp_ns[i] = 0;
+        if (in->head[i].msg_hdr.msg_controllen != 0)
+            read_control(in, i, &drops_now);
+        in->head[i].msg_hdr.msg_controllen = sizeof in->control[i]; /* the kernel wrote how much it used */
+    }
+    *drops += drops_now - in->drops_seen; /* modulo 2^32, as the kernel counts */
+    in->drops_seen = drops_now;
+    return from + (uint32_t)got;
+}
+
+uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drops)
+{
+    uint32_t n = receive(fd, in, 0, BEAST_BATCH, flags, drops);
+
+    if (n == 0)
+        return 0;
+    beast_incoming_begin(in, n);
+    if (n == BEAST_BATCH && 2 * in->peers <= n) {
+        n = receive(fd, in, n, BEAST_RECEIVE_MAX - n, flags | MSG_DONTWAIT, drops);
+        beast_incoming_begin(in, n);
+    }
+    return n;
 }
 
 uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH])
