@@ -60,10 +60,10 @@ static inline void fixture_key(fixture *f, const char *text, uint64_t id, uint32
 static inline void fixture_open(fixture *f, const beast_engine_config *config)
 {
     static const beast_instrument list[INSTRUMENTS] = {
-        {BTC_COINBASE, "BTC", "coinbase", "USD", 10, 0},
-        {BTC_KRAKEN, "BTC", "kraken", "USD", 20, 1},
-        {ETH_KRAKEN, "ETH", "kraken", "USD", 20, 1},
-        {ADA_KRAKEN, "ADA", "kraken", "USDT", 20, 1},
+        {BTC_COINBASE, "BTC", "coinbase", "USD", 10, 0, -1, 1},
+        {BTC_KRAKEN, "BTC", "kraken", "USD", 20, 1, -1, 1},
+        {ETH_KRAKEN, "ETH", "kraken", "USD", 20, 1, -1, 1},
+        {ADA_KRAKEN, "ADA", "kraken", "USDT", 20, 1, -1, 1},
     };
 
     memset(f, 0, sizeof *f);

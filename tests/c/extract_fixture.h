@@ -57,12 +57,26 @@ static inline void fixture_shape(beast_plan *plan, const char *where, const char
         fixture_value(plan, BEAST_ROLE_FALLBACK, fallback, format);
 }
 
+static inline beast_status fixture_sequence(beast_plan *plan, const char *path)
+{
+    beast_step steps[BEAST_STEPS_MAX];
+    uint32_t n = fixture_steps(path, steps);
+    return beast_plan_sequence(plan, steps, n);
+}
+
+/* What is numbered. */
+typedef enum fixture_numbers { FIXTURE_TRADES, FIXTURE_FRAMES } fixture_numbers;
+
 /* Every kind of step, every order, in four shapes. */
-static inline beast_plan *fixture_plan(void)
+static inline beast_plan *fixture_plan(fixture_numbers numbers)
 {
     beast_plan *plan = beast_plan_new();
     fixture_shape(plan, "channel", "trade", "data.[last].price", "data.[last].symbol", "data.[last].time",
                   BEAST_TIME_RFC3339, "time");
+    if (numbers == FIXTURE_TRADES)
+        fixture_value(plan, BEAST_ROLE_SEQUENCE, "data.[last].id", 0);
+    else
+        fixture_sequence(plan, "n");
     fixture_shape(plan, "channel", "nested", "events.[first].trades.[last].price", "events.[first].symbol",
                   "events.[first].trades.[last].time", BEAST_TIME_UNIX_MS, "time");
     fixture_shape(plan, "*.0.-1", "odd", "0.-2.p", "0.-1.*", NULL, BEAST_TIME_UNIX_NS, NULL);
@@ -73,6 +87,8 @@ static inline beast_plan *fixture_plan(void)
     fixture_value(plan, BEAST_ROLE_PRICE, "p", BEAST_TIME_UNIX_NS);
     fixture_value(plan, BEAST_ROLE_SYMBOL, "s", BEAST_TIME_UNIX_NS);
     fixture_value(plan, BEAST_ROLE_TIME, "E", BEAST_TIME_UNIX_NS);
+    if (numbers == FIXTURE_TRADES)
+        fixture_value(plan, BEAST_ROLE_SEQUENCE, "n", 0);
     return beast_plan_seal(plan) == BEAST_OK ? plan : NULL;
 }
 

@@ -42,7 +42,7 @@ static inline void start_server(const beast_http_config *http)
     const char *where = "";
     beast_engine_config config = {.node = "Test", .workers = 1, .host = "127.0.0.1", .udp_port = -1, .http_port = 0,
                                   .udp_buffer = 1 << 16, .max_keys = 64, .max_instruments = 64, .usage_ring = 1 << 10,
-                                  .miss_ring = 16, .source_per_second = 50, .ttl_ns = 600000 * MS, .http = *http};
+                                  .miss_ring = 16, .source_per_second = 50, .ttl_ns = 600000 * MS, .latency_sample = 1, .http = *http};
     const beast_instrument instruments[] = {
         {.id = 0, .asset = "BTC", .exchange = "kraken", .currency = "USD"},
         {.id = 1, .asset = "ETH", .exchange = "kraken", .currency = "USD"},

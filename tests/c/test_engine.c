@@ -166,6 +166,11 @@ static void a_miss_waits_and_is_resumed(void)
     fixture_publish(&f, ETH_KRAKEN, "3000", now.now_ns);
     CHECK_EQ(beast_engine_resume(f.engine, &miss, &now), BEAST_OK); /* no second count against the rate */
     CHECK_EQ(read_all(1), 1);
+    uint64_t waited[BEAST_HISTOGRAM_BUCKETS] = {0}, all = 0;
+    beast_histogram_sum(&f.own->parked, waited);
+    for (int i = 0; i < BEAST_HISTOGRAM_BUCKETS; i++)
+        all += waited[i];
+    CHECK_EQ(all, 1);
     CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_udp_answered), 1);
     CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_udp_parked), 0);
     CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_usage_records), 1);
@@ -177,7 +182,7 @@ static void a_miss_waits_and_is_resumed(void)
 
 static void a_full_miss_ring_is_unavailable_and_stop_tells_the_parked(void)
 {
-    const char ask[] = "{\"api_key\":\"tb_k\",\"asset\":\"XYZ\"}";
+    const char ask[] = "{\"api_key\":\"tb_k\",\"asset\":\"ETH\"}";
 
     start(1);
     beast_shared_set_parking(f.shared, true, 2 * SECOND);

@@ -65,6 +65,39 @@ static void a_form_is_that_of_the_trade(void)
     check_one(frame, "A", "7", INT64_C(1777802400001000000));
 }
 
+static void numbers_are_read(void)
+{
+    static const char trades[] = "{\"channel\":\"trade\",\"data\":[{\"symbol\":\"A\",\"price\":1,\"id\":8},"
+                                 "{\"symbol\":\"A\",\"price\":2},{\"symbol\":\"A\",\"price\":3,\"id\":\"6\"}]}";
+    check_one(trades, "A", "3", 0);
+    CHECK_EQ(out->trades->trade[0].sequence_first, 6);
+    CHECK_EQ(out->trades->trade[0].sequence, 8);
+    CHECK_EQ(out->trades->trade[0].sequenced, 2);
+    CHECK(!out->sequenced);
+}
+
+/* The number of every frame, also of one that its form reads, or that says nothing else. */
+static void frames_are_numbered(void)
+{
+    static const char *const frames[] = {
+        "{\"n\":7,\"channel\":\"trade\",\"data\":[{\"symbol\":\"A\",\"price\":1,\"id\":8}]}",
+        "{\"channel\":\"other\",\"n\":\"7\"}",
+    };
+    beast_plan *trades_numbered = plan;
+    plan = fixture_plan(FIXTURE_FRAMES);
+    for (size_t f = 0; f < sizeof frames / sizeof *frames; f++) {
+        CHECK_EQ(extract(frames[f], strlen(frames[f])), f ? BEAST_FRAME_OTHER : BEAST_FRAME_TRADE);
+        CHECK(out->sequenced);
+        CHECK_EQ(out->sequence, 7);
+        CHECK_EQ(f ? 0 : out->trades->trade[0].sequence, 0);
+    }
+    CHECK_EQ(extract("{\"n\":7", 6), BEAST_FRAME_MALFORMED);
+    CHECK(!out->sequenced);
+    beast_plan_free(plan);
+    plan = trades_numbered;
+    out->form.holes = 0;
+}
+
 /* Also when they are held against the form of the whole frame. */
 static void damaged_frames_stay_inside(void)
 {
@@ -135,6 +168,19 @@ static void plans_that_can_not_be_are_refused(void)
     beast_plan_free(bad);
 
     bad = beast_plan_new();
+    CHECK_EQ(fixture_sequence(bad, "n.[first]"), BEAST_BAD_ARGUMENT);
+    CHECK_EQ(fixture_sequence(bad, "n"), BEAST_BAD_ARGUMENT);
+    beast_plan_free(bad);
+
+    bad = beast_plan_new();
+    CHECK_EQ(fixture_sequence(bad, "n"), BEAST_OK);
+    CHECK_EQ(fixture_sequence(bad, "m"), BEAST_BAD_ARGUMENT);
+    fixture_shape(bad, "a", "b", "p", "s", NULL, 0, NULL);
+    CHECK_EQ(fixture_value(bad, BEAST_ROLE_SEQUENCE, "n", 0), BEAST_OK);
+    CHECK_EQ(beast_plan_seal(bad), BEAST_BAD_ARGUMENT); /* frames or trades */
+    beast_plan_free(bad);
+
+    bad = beast_plan_new();
     CHECK_EQ(beast_plan_shape(bad), BEAST_OK);
     beast_status status = BEAST_OK;
     for (int i = 0; i < 200 && status == BEAST_OK; i++) {
@@ -148,11 +194,13 @@ static void plans_that_can_not_be_are_refused(void)
 
 int main(void)
 {
-    plan = fixture_plan();
+    plan = fixture_plan(FIXTURE_TRADES);
     out = calloc(1, sizeof *out);
     if (!plan || !out)
         return EXIT_FAILURE;
     RUN(trades_are_read);
+    RUN(numbers_are_read);
+    RUN(frames_are_numbered);
     RUN(every_beginning_of_a_frame_is_malformed_and_stays_inside);
     RUN(a_form_is_that_of_the_trade);
     RUN(damaged_frames_stay_inside);

@@ -202,7 +202,7 @@ static void hands_over_misses(void)
 {
     uint64_t before = counter(BEAST_COUNTER_tcp_requests);
     beast_shared_set_parking(beast_engine_shared(engine), true, 1000 * MS);
-    check_handover(BTC, 1, TARGET("/price?asset=NONE") "X-API-Key: partner\r\n\r\n" BTC);
+    check_handover(BTC, 1, TARGET("/price?asset=BTC&max_age_ms=0") "X-API-Key: partner\r\n\r\n" BTC);
     beast_shared_set_parking(beast_engine_shared(engine), false, 0);
     EVENTUALLY(counter(BEAST_COUNTER_tcp_requests) == before + 1);
 }
@@ -212,6 +212,31 @@ static void wakes_the_taker(void)
     uint64_t count = 0;
     CHECK_EQ(read(beast_engine_shared(engine)->wake_fd, &count, sizeof count), sizeof count);
     CHECK_EQ(count, counter(BEAST_COUNTER_http_handed_over));
+}
+
+/* Every turn that answers counts once, however many requests it brought; one that hands over does not. */
+static uint64_t timed(void)
+{
+    uint64_t sum[BEAST_HISTOGRAM_BUCKETS] = {0}, all = 0;
+    beast_histogram_sum(&beast_engine_lane(engine, 1)->latency, sum);
+    for (int i = 0; i < BEAST_HISTOGRAM_BUCKETS; i++)
+        all += sum[i];
+    return all;
+}
+
+static void times_what_it_answers(void)
+{
+    uint64_t before = timed();
+    CHECK(before > 0);
+    client *c = connect_client();
+    send_text(c, BTC ETH BTC);
+    CHECK_PRICE(c, "BTC");
+    CHECK_PRICE(c, "ETH");
+    CHECK_PRICE(c, "BTC");
+    close_client(c);
+    EVENTUALLY(timed() == before + 1);
+    check_handover("", 0, TARGET("/health") "\r\n");
+    CHECK_EQ(timed(), before + 1);
 }
 
 int main(void)
@@ -228,6 +253,7 @@ int main(void)
     RUN(hands_over_what_is_not_hot);
     RUN(hands_over_a_split_request);
     RUN(hands_over_misses);
+    RUN(times_what_it_answers);
     RUN(wakes_the_taker);
     stop_server(2000 * MS);
     return harness_report();

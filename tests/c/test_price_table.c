@@ -102,10 +102,10 @@ static void decimals_are_those_of_json(void)
 }
 
 static const beast_instrument TRIO[] = {
-    {7, "BTC", "kraken", "USD", 20, 2},
-    {3, "BTC", "coinbase", "USD", 10, 1},
-    {9, "BTC", "bitfinex", "USDT", 20, 0},
-    {1, "ETH", "kraken", "USD", 20, 2},
+    {7, "BTC", "kraken", "USD", 20, 2, -1, 1},
+    {3, "BTC", "coinbase", "USD", 10, 1, -1, 1},
+    {9, "BTC", "bitfinex", "USDT", 20, 0, -1, 1},
+    {1, "ETH", "kraken", "USD", 20, 2, -1, 1},
 };
 
 static beast_price_table *trio(void)
@@ -169,7 +169,7 @@ static void a_trade_becomes_its_answer(void)
 static void the_longest_of_everything_fits(void)
 {
     beast_price_table *table = beast_price_table_new(1);
-    const beast_instrument longest = {0, "ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnop", "ABCDEFGHIJ", 0, 0};
+    const beast_instrument longest = {0, "ABCDEFGHIJKLMNOPQRST", "abcdefghijklmnop", "ABCDEFGHIJ", 0, 0, -1, 1};
     const char *price = "12345678901234567890.1234567890123456789";
     CHECK_EQ(beast_price_table_load(table, &longest, 1, &nobody), BEAST_OK);
     CHECK_EQ(beast_price_publish(table, 0, (const uint8_t *)price, 40, INT64_MAX, 1, 1, 1, 3), BEAST_OK);
@@ -236,19 +236,19 @@ static void only_whole_names_match(void)
 static void a_bad_list_changes_nothing(void)
 {
     static const beast_instrument bad[][2] = {
-        {{0, "BTC", "kraken", "USD", 0, 0}, {0, "ETH", "kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "BTC", "kraken", "EUR", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {16, "ETH", "kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ETH", "kraken", "USD", 0, BEAST_LINKS_MAX}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "", "kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "eth", "kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "E\"H", "kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ABCDEFGHIJKLMNOPQRSTU", "kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ETH", "Kraken", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ETH", "abcdefghijklmnopq", "USD", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ETH", "kraken", "", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ETH", "kraken", "ABCDEFGHIJK", 0, 0}},
-        {{0, "BTC", "kraken", "USD", 0, 0}, {1, "ETH", NULL, "USD", 0, 0}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {0, "ETH", "kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "BTC", "kraken", "EUR", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {16, "ETH", "kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ETH", "kraken", "USD", 0, BEAST_LINKS_MAX, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "", "kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "eth", "kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "E\"H", "kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ABCDEFGHIJKLMNOPQRSTU", "kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ETH", "Kraken", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ETH", "abcdefghijklmnopq", "USD", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ETH", "kraken", "", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ETH", "kraken", "ABCDEFGHIJK", 0, 0, -1, 1}},
+        {{0, "BTC", "kraken", "USD", 0, 0, -1, 1}, {1, "ETH", NULL, "USD", 0, 0, -1, 1}},
     };
     beast_price_table *table = trio();
     CHECK_EQ(publish(table, 3, "2.5", NOON), BEAST_OK);
@@ -270,7 +270,7 @@ static void exchanges_are_limited(void)
     static char names[BEAST_EXCHANGES_MAX + 1][8];
     for (uint32_t i = 0; i <= BEAST_EXCHANGES_MAX; i++) {
         snprintf(names[i], sizeof names[i], "x%u", i);
-        list[i] = (beast_instrument){i, "BTC", names[i], "USD", (int32_t)i, 0};
+        list[i] = (beast_instrument){i, "BTC", names[i], "USD", (int32_t)i, 0, -1, 1};
     }
     CHECK_EQ(beast_price_table_load(table, list, BEAST_EXCHANGES_MAX + 1, &nobody), BEAST_BAD_ARGUMENT);
     CHECK_EQ(beast_price_table_load(table, list, BEAST_EXCHANGES_MAX, &nobody), BEAST_OK);
@@ -282,10 +282,10 @@ static void exchanges_are_limited(void)
 static void prices_carry_over_a_load(void)
 {
     static const beast_instrument next[] = {
-        {5, "BTC", "coinbase", "USD", 30, 1}, /* another id, another place */
-        {7, "BTC", "kraken", "EUR", 20, 2},   /* another currency */
-        {9, "BTC", "bitfinex", "USDT", 1, 8}, /* another link */
-        {2, "ETH", "coinbase", "USD", 1, 1},
+        {5, "BTC", "coinbase", "USD", 30, 1, -1, 1}, /* another id, another place */
+        {7, "BTC", "kraken", "EUR", 20, 2, -1, 1},   /* another currency */
+        {9, "BTC", "bitfinex", "USDT", 1, 8, -1, 1}, /* another link */
+        {2, "ETH", "coinbase", "USD", 1, 1, -1, 1},
     };
     beast_price_table *table = trio();
     for (size_t i = 0; i < 4; i++)
@@ -350,7 +350,7 @@ static void ten_thousand_instruments_are_all_found(void)
         /* Lengths from 1 to 20, many sharing a beginning. */
         snprintf(assets[i / EXCHANGES], sizeof assets[0], "%.*s%u", (int)(i / EXCHANGES % 16), "ABABABABABABABABAB",
                  i / EXCHANGES);
-        list[i] = (beast_instrument){i, assets[i / EXCHANGES], exchanges[i % EXCHANGES], "USD", (int32_t)(i % 3), 0};
+        list[i] = (beast_instrument){i, assets[i / EXCHANGES], exchanges[i % EXCHANGES], "USD", (int32_t)(i % 3), 0, -1, 1};
     }
     beast_price_table *table = beast_price_table_new(1 << 14);
     int64_t best = INT64_MAX;

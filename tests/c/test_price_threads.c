@@ -87,7 +87,7 @@ static void *read_one_slot(void *argument)
 
 static void no_answer_is_torn(void)
 {
-    static const beast_instrument one = {0, "BTC", "kraken", "USD", 0, 0};
+    static const beast_instrument one = {0, "BTC", "kraken", "USD", 0, 0, -1, 1};
     static const beast_readers nobody;
     stage stage = {.table = beast_price_table_new(1), .reads = reads_wanted, .reading = READERS};
     CHECK_EQ(beast_price_table_load(stage.table, &one, 1, &nobody), BEAST_OK);
@@ -156,7 +156,7 @@ static void load_round(stage *stage, uint64_t round)
     uint32_t n = 0;
     for (uint32_t i = 0; i < ASSETS; i++)
         if (stays(i) || round % 2 == 0)
-            list[n++] = (beast_instrument){(uint32_t)(i + round) % ASSETS, names[i], "kraken", "USD", (int32_t)i, 0};
+            list[n++] = (beast_instrument){(uint32_t)(i + round) % ASSETS, names[i], "kraken", "USD", (int32_t)i, 0, -1, 1};
     CHECK_EQ(beast_price_table_load(stage->table, list, n, &stage->readers), BEAST_OK);
     for (uint32_t i = 0; i < n; i++)
         CHECK_EQ(beast_price_publish(stage->table, list[i].id, (const uint8_t *)"12345", 5, 1, 1, 1, 1, 1), BEAST_OK);

@@ -1,6 +1,9 @@
 /* The rings between a lane and the main thread: usage records, parked requests, and the sums over usage records. */
 #include <pthread.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "miss_ring.h"
@@ -23,14 +26,14 @@ static void claimed_records_show_once_published(void)
     CHECK(beast_usage_claim(ring) == NULL);
     CHECK_EQ(beast_usage_drain(ring, out, 8), 0);
     CHECK_EQ(beast_usage_fill(ring), 0);
-    beast_usage_publish(ring);
+    beast_usage_publish(ring, -1);
     CHECK_EQ(beast_usage_fill(ring), 4);
     CHECK_EQ(beast_usage_drain(ring, out, 3), 3);
     CHECK_EQ(out[2].sequence, 3);
     for (uint64_t i = 5; i <= 7; i++)
         beast_usage_claim(ring)->sequence = i;
     CHECK(beast_usage_claim(ring) == NULL);
-    beast_usage_publish(ring);
+    beast_usage_publish(ring, -1);
     CHECK_EQ(beast_usage_drain(ring, out, 8), 4); /* around the end */
     for (int i = 0; i < 4; i++)
         CHECK_EQ(out[i].sequence, 4 + i);
@@ -41,6 +44,7 @@ typedef struct stream {
     beast_usage_ring *usage;
     beast_miss_ring *misses;
     uint64_t n;
+    int wake_fd;
 } stream;
 
 static void *produce_usage(void *argument)
@@ -54,7 +58,7 @@ static void *produce_usage(void *argument)
                 break;
             *record = (beast_usage){.sequence = ++sent, .key_id = ~sent, .prices = (uint16_t)sent};
         }
-        beast_usage_publish(stream->usage);
+        beast_usage_publish(stream->usage, stream->wake_fd);
         if (harness_random(&random) % 8 == 0)
             sched_yield();
     }
@@ -63,7 +67,7 @@ static void *produce_usage(void *argument)
 
 static void usage_records_cross_threads_in_order(void)
 {
-    stream stream = {.usage = beast_usage_ring_new(256), .n = 300000};
+    stream stream = {.usage = beast_usage_ring_new(256), .n = 300000, .wake_fd = -1};
     pthread_t producer;
     pthread_create(&producer, NULL, produce_usage, &stream);
     uint64_t next = 1, broken = 0;
@@ -77,6 +81,70 @@ static void usage_records_cross_threads_in_order(void)
     }
     pthread_join(producer, NULL);
     CHECK_EQ(broken, 0);
+    beast_usage_ring_free(stream.usage);
+}
+
+static void produce(beast_usage_ring *ring, int wake_fd, int n)
+{
+    for (int i = 0; i < n; i++)
+        CHECK(beast_usage_claim(ring) != NULL);
+    beast_usage_publish(ring, wake_fd);
+}
+
+/* How often the consumer was woken since the last time. */
+static uint64_t wakes(int wake_fd)
+{
+    uint64_t count = 0;
+    return read(wake_fd, &count, sizeof count) == sizeof count ? count : 0;
+}
+
+static void a_half_full_ring_wakes_its_consumer(void)
+{
+    beast_usage_ring *ring = beast_usage_ring_new(16);
+    beast_usage out[16];
+    int wake_fd = eventfd(0, EFD_NONBLOCK);
+    produce(ring, wake_fd, 7);
+    CHECK_EQ(wakes(wake_fd), 0);
+    produce(ring, wake_fd, 1);
+    CHECK_EQ(wakes(wake_fd), 1);
+    for (int i = 0; i < 7; i++)
+        produce(ring, wake_fd, 1);
+    CHECK_EQ(wakes(wake_fd), 0); /* it has been told */
+    produce(ring, wake_fd, 1);
+    CHECK_EQ(wakes(wake_fd), 1); /* but did not come in time for another half */
+    CHECK(beast_usage_claim(ring) == NULL);
+    beast_usage_publish(ring, wake_fd);
+    CHECK_EQ(wakes(wake_fd), 0);
+    CHECK_EQ(beast_usage_drain(ring, out, 16), 16);
+    for (int i = 0; i < 100; i++) { /* whoever keeps up is left alone */
+        produce(ring, wake_fd, 7);
+        CHECK_EQ(beast_usage_drain(ring, out, 16), 7);
+    }
+    CHECK_EQ(wakes(wake_fd), 0);
+    produce(ring, wake_fd, 16);
+    CHECK_EQ(wakes(wake_fd), 1);
+    close(wake_fd);
+    beast_usage_ring_free(ring);
+}
+
+/* A consumer that sleeps until it is told takes all but what never filled half a ring. */
+static void a_sleeping_consumer_is_woken_in_time(void)
+{
+    stream stream = {.usage = beast_usage_ring_new(256), .n = 300000, .wake_fd = eventfd(0, EFD_NONBLOCK)};
+    struct pollfd woken = {.fd = stream.wake_fd, .events = POLLIN};
+    beast_usage out[256];
+    pthread_t producer;
+    pthread_create(&producer, NULL, produce_usage, &stream);
+    uint64_t taken = 0;
+    while (taken + 128 <= stream.n && poll(&woken, 1, 10000) == 1) {
+        wakes(stream.wake_fd);
+        for (uint32_t n; (n = beast_usage_drain(stream.usage, out, 256)) != 0;)
+            taken += n;
+    }
+    CHECK(taken + 128 > stream.n);
+    pthread_join(producer, NULL);
+    CHECK_EQ(taken + beast_usage_drain(stream.usage, out, 256), stream.n);
+    close(stream.wake_fd);
     beast_usage_ring_free(stream.usage);
 }
 
@@ -174,6 +242,8 @@ int main(void)
     RUN(capacities_are_powers_of_two);
     RUN(claimed_records_show_once_published);
     RUN(usage_records_cross_threads_in_order);
+    RUN(a_half_full_ring_wakes_its_consumer);
+    RUN(a_sleeping_consumer_is_woken_in_time);
     RUN(misses_cross_threads_in_order);
     RUN(a_full_miss_ring_says_so);
     RUN(folding_adds_up_per_key);

@@ -15,7 +15,12 @@
 static beast_engine *make_engine(void)
 {
     static const beast_instrument list[] = {
-        {0, "BTC", "coinbase", "USD", 10, 0}, {1, "BTC", "kraken", "USD", 20, 1}, {2, "ETH", "kraken", "USDT", 20, 1}};
+        {0, "BTC", "coinbase", "USD", 10, 0, -1, 1},
+        {1, "BTC", "kraken", "USD", 20, 1, -1, 1},
+        {2, "ETH", "kraken", "USDT", 20, 1, -1, 1},
+        {3, "BTC", "consensus", "USD", 0, 0, -1, 1},
+        {4, "ETH", "consensus", "USDT", 0, 0, -1, 1}};
+    const beast_price_rules rules = {.ttl_ns = 13000000000, .quorum = 2, .outlier = 1};
     const beast_engine_config config = {.node = "fuzz", .workers = 1, .host = "127.0.0.1", .udp_port = -1,
         .http_port = -1, .max_keys = 16, .max_instruments = 16, .usage_ring = 2, .miss_ring = 2, .ttl_ns = 13000000000};
     beast_engine *engine = beast_engine_new(&config);
@@ -24,10 +29,12 @@ static beast_engine *make_engine(void)
 
     beast_sha256((const uint8_t *)KEY, sizeof KEY - 1, digest);
     if (beast_key_put(shared->keys, digest, 1, 0, 0, false, INT64_MAX, &shared->readers) ||
-        beast_price_table_load(shared->prices, list, 3, &shared->readers) ||
+        beast_price_table_load(shared->prices, list, 5, &shared->readers) ||
         beast_price_publish(shared->prices, 0, (const uint8_t *)"83421.57", 8, NOW, NOW, NOW, 0, 1) ||
         beast_price_publish(shared->prices, 1, (const uint8_t *)"0.00000001", 10, NOW, NOW - 1, NOW - 1, 0, 2))
         abort();
+    beast_price_judge(shared->prices, &rules);
+    beast_price_sweep(shared->prices, NOW);
     return engine;
 }
 

@@ -1,5 +1,5 @@
 /* Any bytes as a frame: extraction stays inside them, says the same each time, and hands out only what a price, a
- * symbol and a time may be. */
+ * symbol, a time and a number may be. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +34,8 @@ static void check_trades(const beast_trades *trades)
         const beast_trade *trade = &trades->trade[i];
         MUST(trade->symbol.len >= 1 && trade->symbol.len <= BEAST_VALUE_MAX);
         MUST(trade->time_ns >= 0);
+        MUST(trade->sequence_first <= trade->sequence && trade->sequenced <= trades->elements);
+        MUST((trade->sequence_first != 0) == (trade->sequenced != 0));
         check_price(trade->price);
         for (uint32_t j = 0; j < i; j++) /* each symbol once */
             MUST(trade->symbol.len != trades->trade[j].symbol.len ||
@@ -50,28 +52,45 @@ static void check_same(const beast_trades *one, const beast_trades *other)
         MUST(memcmp(trade->symbol.ptr, again->symbol.ptr, trade->symbol.len) == 0);
         MUST(memcmp(trade->price.ptr, again->price.ptr, trade->price.len) == 0);
         MUST(trade->time_ns == again->time_ns);
+        MUST(trade->sequence_first == again->sequence_first && trade->sequence == again->sequence);
+        MUST(trade->sequenced == again->sequenced);
     }
 }
 
-/* Each frame is read by the walk, by the form that it leaves itself, and by the form of an earlier frame. */
+/* One plan's three ways to a frame: the walk, the form that it leaves itself, and the form of an earlier frame. */
+typedef struct reader {
+    beast_plan *plan;
+    beast_extraction walked, own, earlier;
+} reader;
+
+static void check_reader(reader *r, const uint8_t *frame, size_t size)
+{
+    const beast_extraction *others[] = {&r->own, &r->earlier};
+    r->walked.form.holes = 0;
+    beast_frame_kind kind = beast_extract(r->plan, frame, size, &r->walked);
+    MUST(kind <= BEAST_FRAME_MALFORMED && !(kind == BEAST_FRAME_MALFORMED && r->walked.sequenced));
+    r->own.form = r->walked.form;
+    MUST(beast_extract(r->plan, frame, size, &r->own) == kind);
+    MUST(beast_extract(r->plan, frame, size, &r->earlier) == kind);
+    if (kind == BEAST_FRAME_TRADE)
+        check_trades(r->walked.trades);
+    for (int i = 0; i < 2; i++) {
+        MUST(others[i]->sequenced == r->walked.sequenced);
+        MUST(!r->walked.sequenced || others[i]->sequence == r->walked.sequence);
+        if (kind == BEAST_FRAME_TRADE)
+            check_same(r->walked.trades, others[i]->trades);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static beast_plan *plan;
-    static beast_extraction walked, own, earlier;
-    if (!plan)
-        MUST(plan = fixture_plan());
+    static reader readers[] = {[FIXTURE_TRADES] = {.plan = NULL}, [FIXTURE_FRAMES] = {.plan = NULL}};
     uint8_t *frame = malloc(size + 1); /* its own block, so that the sanitizer sees its end */
     memcpy(frame, data, size);
-    walked.form.holes = 0;
-    beast_frame_kind kind = beast_extract(plan, frame, size, &walked);
-    MUST(kind <= BEAST_FRAME_MALFORMED);
-    own.form = walked.form;
-    MUST(beast_extract(plan, frame, size, &own) == kind);
-    MUST(beast_extract(plan, frame, size, &earlier) == kind);
-    if (kind == BEAST_FRAME_TRADE) {
-        check_trades(walked.trades);
-        check_same(walked.trades, own.trades);
-        check_same(walked.trades, earlier.trades);
+    for (fixture_numbers numbers = FIXTURE_TRADES; numbers <= FIXTURE_FRAMES; numbers++) {
+        if (!readers[numbers].plan)
+            MUST(readers[numbers].plan = fixture_plan(numbers));
+        check_reader(&readers[numbers], frame, size);
     }
     free(frame);
     return 0;

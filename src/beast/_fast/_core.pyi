@@ -53,8 +53,8 @@ class Engine:
         """Makes it; nothing runs before start().
 
         `pin`: worker i to processor i. `spin_us` (at most 50): how long a UDP lane looks for a next datagram, while
-        they come in such intervals, before it sleeps. `latency_sample`: a UDP lane times one of so many receives, see
-        histograms(); 0: none, and the kernel stamps nothing.
+        they come in such intervals, before it sleeps. `latency_sample`: a UDP lane times one of so many receives, an
+        HTTP lane one of so many turns that answer, see histograms(); 0: none, and the kernel stamps nothing.
         """
 
     # life
@@ -91,10 +91,30 @@ class Engine:
     def set_source_exceptions(self, networks: Sequence[str]) -> None:
         """Networks (`192.0.2.0/24`, `2001:db8::/32`) that are never limited, at most 32; replaces those before."""
     def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None: ...
+    def set_price_rules(
+        self, *, band_bps: int = 0, confirmations: int = 2, quorum: int = 2, outlier_bps: int = 100
+    ) -> None:
+        """What prices are judged by; an engine begins with these values.
+
+        `band_bps`: of instruments without one of their own, how far a trade may jump, in 1/10,000, before it is held
+        back; 0: anywhere. `confirmations`: further trades that confirm one held back. `quorum`: sources that must agree
+        on a consensus. `outlier_bps`: who is nearer than this to the consensus is no outlier.
+        """
 
     # prices
-    def load_instruments(self, rows: Sequence[tuple[int, str, str, str, int, int]]) -> None:
-        """(id, asset, exchange, currency, priority, link) of every instrument; prices held carry over."""
+    def load_instruments(
+        self,
+        rows: Sequence[tuple[int, str, str, str, int, int] | tuple[int, str, str, str, int, int, int, int | None]]
+        | Instruments,
+    ) -> None:
+        """(id, asset, exchange, currency, priority, link) of every instrument; prices held carry over.
+
+        At the end may stand weight and band_bps: votes in the consensus (1; 0: none), and how far a trade may jump
+        (None: as set_price_rules says). An instrument of the exchange `consensus` has no trades of its own: its price
+        is the consensus of the asset's others in the same currency.
+        """
+    def batch(self) -> Instruments:
+        """What load_instruments() takes instead of rows, to be filled a part at a time."""
     def publish(
         self,
         instrument: int,
@@ -105,10 +125,17 @@ class Engine:
         fresh_ns: int | None = None,
         epoch: int = 0,
         tier: int = 1,
-    ) -> None: ...
+        by_rest: bool = False,
+    ) -> None:
+        """Holds a price. Tier 3 came by REST; of the others `by_rest` says so. `fresh_ns`: since when it is live."""
     def forget(self, instrument: int) -> None: ...
+    def sweep(self, now_ns: int) -> None:
+        """Looks again at what waits to be confirmed, and computes every consensus; to be called every 250 ms.
+
+        In between, a consensus is computed when a frame is fed, at most once a millisecond.
+        """
     def peek(self, instrument: int, now_ns: int | None = None) -> dict[str, object] | None:
-        """What is held: price (str), time_ns, received_ns, state, tier, epoch; None before the first trade."""
+        """What is held: price (str), time_ns, received_ns, state, tier, by_rest, epoch; None before the first trade."""
     def link_up(self, link: int, patience_ns: int, now_ns: int) -> int:
         """A connection is open and subscribed: a new epoch begins; returns it."""
     def link_proven(self, link: int, now_ns: int) -> None:
@@ -155,11 +182,14 @@ class Engine:
         exchange: str | None = None,
         max_age_ms: int | None = None,
         allow_stale: bool = False,
+        turn: int = 0,
         now_ns: int | None = None,
     ) -> tuple[int, bytes, int, int]:
         """(HTTP status, JSON body, retry_after in ns, burst of the key; 0: no limit) for the ASGI side.
 
-        Of several assets without one price, the status is that of the first.
+        Of several assets without one price, the status is that of the first. With `turn` 1 it may be 0: a slower tier
+        may know more, and nothing was recorded or taken but from the key's rate. Asked again with `turn` 2, which
+        doesn't take from the rate, it is answered.
         """
 
     # what comes out
@@ -175,12 +205,17 @@ class Engine:
 
         At most 32,768 records a call: drain until it is empty.
         """
+    def usage_fileno(self) -> int:
+        """Readable when a usage ring is half full: drain_usage() is due. Read 8 bytes to clear it."""
     def counters(self) -> dict[str, int]: ...
     def histograms(self) -> dict[str, list[tuple[int, int]]]:
         """(longest duration in ns that a bucket holds, how many it holds), in order, of buckets that hold any.
 
-        `udp` and `http`: from the kernel's receipt of a request to its answer's sending, of sampled requests.
-        `visible`: from a frame read to its price visible to the workers. A bucket is at most 1/16 wide.
+        `udp`: from the kernel's receipt of a message to the sending of its answers. `http`: from the moment when a
+        worker learnt that a connection's bytes are there until the answers to them are sent. Both of sampled
+        receives, see `latency_sample`. `parked`: from the receipt of a UDP request that waits for a slower tier to
+        its answer's sending, of all of them. `visible`: from a frame read to its price visible to the workers.
+        A bucket is at most 1/16 wide.
         """
     def count(self, name: str, n: int = 1) -> None: ...
 
@@ -196,14 +231,71 @@ class Miss:
 def key_record(digest: bytes, key_id: int, per_second: int, burst: int, partner: bool, allowance: int | None) -> bytes:
     """One key packed for Engine.put_keys()."""
 
+def take_answers(engine: Engine) -> dict[int, int]:
+    """How many drained answers there were of each instrument since they were last taken.
+
+    An answer with several prices counts for the first of them.
+    """
+
+def received_after(engine: Engine, since_ns: int) -> list[int]:
+    """The instruments whose price was received later than this."""
+
+@final
+class Watch:
+    """Places (an asset, of one exchange or the best) whose answer is looked at again and again. Main thread only.
+
+    The answer is an entry of `prices` in docs/protocol.md, section 4, with `allow_stale`. Looking asks no key, counts
+    nothing and records nothing. Two answers say the same when they differ in `age_ms` alone.
+    """
+
+    def __init__(self, engine: Engine) -> None: ...
+    def __len__(self) -> int:
+        """All numbers are below it."""
+    def add(self, asset: str, exchange: str | None = None) -> int:
+        """Watches one more place; returns its number. Nothing was seen of it yet.
+
+        ValueError when no price can ever be kept under such names.
+        """
+    def remove(self, number: int) -> None:
+        """Watches it no longer; the number may be given again."""
+    def look(self, first: int, count: int, now_ns: int | None = None) -> list[tuple[int, bytes]]:
+        """(number, answer) of each of `count` places from `first` on that says something else than when last seen."""
+    def read(self, number: int, now_ns: int | None = None) -> tuple[bool, bytes]:
+        """(whether it says something else than when last seen, answer) of one place, its age as it is now."""
+    def knows(self, digest: bytes) -> bool:
+        """Whether the key with this SHA-256 is good."""
+
 @final
 class Plan:
     """A row's extraction plan, compiled. See beast.feeds.plan for its source form."""
 
     def __init__(self, spec: bytes) -> None:
         """`spec` is the JSON of beast.feeds.plan; ValueError names the member that is wrong."""
-    def extract(self, frame: bytes | memoryview) -> tuple[int, list[tuple[bytes, bytes, int]]]:
-        """(kind, trades): wire symbol, price text, time in ns since 1970 (0: the frame has none)."""
+    def extract(
+        self, frame: bytes | memoryview
+    ) -> tuple[int, list[tuple[bytes, bytes, int, int, int, int]], int | None]:
+        """(kind, trades, the frame's own number or None).
+
+        Of each symbol's trades: the newest one's wire symbol, price text and time in ns since 1970 (0: the frame has
+        none), the lowest and the highest number that they have (0: none has one), how many have one.
+        """
+
+@final
+class Instruments:
+    """Instruments on their way into an engine, checked as they are added: so many that one pass would take too long."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is the engine's max_instruments."""
+    def add(
+        self,
+        rows: Sequence[tuple[int, str, str, str, int, int] | tuple[int, str, str, str, int, int, int, int | None]],
+    ) -> None:
+        """Rows as load_instruments() takes them. ValueError when they can't be loaded."""
+    def finish(self) -> None:
+        """All are there: lays them out, which takes most of the time that loading does. Done by loading else.
+
+        It may be called on another thread: it touches nothing but this object, and holds no GIL.
+        """
 
 @final
 class Ingest:
@@ -212,11 +304,35 @@ class Ingest:
     def __init__(self, engine: Engine, plan: Plan, link: int, *, backfill_ns: int) -> None: ...
     def set_symbols(self, symbols: Sequence[tuple[bytes, int]]) -> None:
         """(wire symbol, instrument) of everything this connection may bring."""
+    def set_plan(self, plan: Plan) -> None:
+        """Reads by another plan from now on; set_symbols() must follow when it folds or strips otherwise."""
     def set_epoch(self, epoch: int) -> None: ...
     def set_backfill_ns(self, backfill_ns: int) -> None:
         """A trade further behind the clock than this is fresh since its own time only."""
-    def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int) -> int:
+    def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int, /) -> int:
         """Publishes what the frame brings; returns its kind. Anything but a trade frame is for Python to read."""
+
+    def take_gaps(self) -> list[tuple[int | None, int, int, int, int]]:
+        """Gaps in the exchange's numbers since they were last taken, at most 64; what is more is not kept.
+
+        Instrument (None: the connection's own numbers), the first and the last number missing, and when those around
+        them were received (CLOCK_MONOTONIC ns). Numbers that the row doesn't name have none.
+        """
+
+    def symbols(self) -> list[tuple[bytes, int, int, int, int, int, int, int, int]]:
+        """How each symbol fares.
+
+        Wire symbol, instrument, trades (each newer than the one before), received_ns of the last one (0: none), the
+        smoothed interval between them in ns (0: not yet known) and its mean deviation in ns, how many were held back,
+        how many of those were confirmed, and how many wait now.
+        """
+
+def find_consensus(votes: Sequence[tuple[float, int, str]], *, outlier_bps: int) -> tuple[int | None, list[str], float]:
+    """What votes (price, weight, standing) come to; beast.prices.consensus is the readable twin.
+
+    Returns which vote's price is the answer (None: nobody has a vote), what became of each vote's standing, and the
+    spread of the prices used in bps.
+    """
 
 def udp_segment() -> bool:
     """Whether this kernel has UDP_SEGMENT and UDP_GRO."""

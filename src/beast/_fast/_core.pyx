@@ -10,12 +10,12 @@ from struct import Struct
 
 cimport cython
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.errno cimport errno
 from libc.stdint cimport INT32_MAX, INT64_MAX, UINT16_MAX, UINT32_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from beast._fast.capi cimport *
 
@@ -24,6 +24,9 @@ include "wrap/values.pxi"
 include "wrap/keys.pxi"
 include "wrap/instruments.pxi"
 include "wrap/query.pxi"
+include "wrap/miss.pxi"
 include "wrap/engine.pxi"
+include "wrap/tiers.pxi"
+include "wrap/watch.pxi"
 include "wrap/extract.pxi"
 include "wrap/load.pxi"

@@ -54,6 +54,7 @@ cdef extern from "request.h" nogil:
         const uint8_t *ptr
         uint32_t len
     ctypedef struct beast_name:
+        uint32_t len
         bint escaped
         beast_slice raw
     ctypedef struct beast_request:
@@ -66,6 +67,7 @@ cdef extern from "request.h" nogil:
         beast_slice api_key
         beast_name exchange
         beast_name *assets
+    void beast_request_clear(beast_request *req)
     void beast_name_fold(beast_name *name, const uint8_t *text, uint32_t len, bint upper)
 
 cdef extern from "price_table.h" nogil:
@@ -76,6 +78,7 @@ cdef extern from "price_table.h" nogil:
         BEAST_STATE_QUIET
         BEAST_STATE_STALE
     ctypedef struct beast_price:
+        uint8_t text_len
         int64_t received_ns
         uint32_t epoch
         uint16_t link
@@ -97,8 +100,22 @@ cdef extern from "price_table.h" nogil:
         const char *currency
         int32_t priority
         uint16_t link
-    beast_status beast_price_table_load(beast_price_table *table, const beast_instrument *list, uint32_t n,
-                                        const beast_readers *readers)
+        int32_t band_bps
+        uint32_t weight
+    ctypedef struct beast_price_rules:
+        int64_t ttl_ns
+        double band
+        uint32_t confirmations
+        uint32_t quorum
+        double outlier
+    enum:
+        BEAST_SWEEP_NS
+    void beast_price_sweep(beast_price_table *table, int64_t now_ns)
+    void beast_price_judge(beast_price_table *table, const beast_price_rules *rules)
+    void beast_price_table_swap(beast_price_table *table, beast_layout *layout, const beast_instrument *list,
+                                uint32_t n, const beast_readers *readers)
+    enum:
+        BEAST_VIA_REST
     beast_status beast_price_publish(beast_price_table *table, uint32_t id, const uint8_t *price, uint32_t price_len,
                                      int64_t time_ns, int64_t received_ns, int64_t fresh_ns, uint32_t epoch,
                                      uint8_t tier)
@@ -109,9 +126,26 @@ cdef extern from "price_table.h" nogil:
     uint64_t beast_place_hash(uint64_t hash, uint32_t exchange)
     const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
                                         uint64_t place_hash, uint32_t *count)
+    const beast_slot *beast_price_slot(const beast_price_table *table, uint32_t id)
+    bint beast_slot_read(const beast_slot *slot, beast_price *out)
     bint beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t *text)
     beast_link *beast_table_link(beast_price_table *table, uint32_t link)
     beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
+
+cdef extern from "consensus.h" nogil:
+    enum:
+        BEAST_VOTES_MAX
+    ctypedef enum beast_standing:
+        BEAST_STANDING_LIVE
+    ctypedef struct beast_vote:
+        double price
+        uint32_t weight
+        beast_standing standing
+    ctypedef struct beast_consensus:
+        uint32_t chosen
+        uint32_t used
+        double spread
+    beast_consensus beast_consensus_find(beast_vote *votes, uint32_t n, double outlier)
 
 cdef extern from "feed_link.h" nogil:
     ctypedef struct beast_link_state:
@@ -123,6 +157,10 @@ cdef extern from "feed_link.h" nogil:
     void beast_link_down(beast_link *link)
     beast_link_state beast_link_read(const beast_link *link)
 
+cdef extern from "price_layout.h" nogil:
+    beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments)
+    void beast_layout_free(beast_layout *layout)
+
 cdef extern from "key_table.h" nogil:
     ctypedef struct beast_key
     ctypedef struct beast_key_table
@@ -130,9 +168,11 @@ cdef extern from "key_table.h" nogil:
                                uint32_t burst, bint partner, int64_t allowance, const beast_readers *readers)
     beast_status beast_key_drop(beast_key_table *table, const uint8_t *digest, const beast_readers *readers)
     uint32_t beast_key_count(const beast_key_table *table)
+    beast_key *beast_key_by_digest(const beast_key_table *table, const uint8_t *digest)
 
 cdef extern from "usage_ring.h" nogil:
-    ctypedef struct beast_usage
+    ctypedef struct beast_usage:
+        uint32_t instrument
     ctypedef struct beast_usage_ring
     uint32_t beast_usage_drain(beast_usage_ring *ring, beast_usage *out, uint32_t max)
     uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts)
@@ -172,6 +212,11 @@ cdef extern from "histogram.h" nogil:
     void beast_histogram_sum(const beast_histogram *histogram, uint64_t *sum)
     int64_t beast_histogram_bucket_ns(uint32_t bucket)
 
+cdef extern from "ingest.h" nogil:
+    ctypedef struct beast_ingests:
+        pass
+    void beast_ingests_sweep(const beast_ingests *all, int64_t now_ns)
+
 cdef extern from "lane.h" nogil:
     ctypedef struct beast_shared:
         beast_price_table *prices
@@ -179,12 +224,14 @@ cdef extern from "lane.h" nogil:
         beast_source_limit *sources
         beast_readers readers
         int wake_fd
+        int usage_fd
     ctypedef struct beast_lane:
         beast_usage_ring *usage
         beast_miss_ring *misses
         beast_handover_ring *handovers
         beast_counters counters
         beast_histogram latency
+        beast_histogram parked
         uint8_t protocol
     int64_t beast_shared_ttl(const beast_shared *shared)
     void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns)
@@ -201,11 +248,13 @@ cdef extern from "sockets.h" nogil:
 cdef extern from "answer.h" nogil:
     enum:
         BEAST_BODY_MAX
+        BEAST_SINGLE_MAX
     ctypedef struct beast_moment:
         int64_t now_ns
         int64_t wall_ns
     ctypedef struct beast_reply:
         beast_result result
+        bint missed
         beast_key *key
         int64_t retry_ns
         uint32_t len
@@ -218,6 +267,7 @@ cdef extern from "answer.h" nogil:
     const char *beast_fault_name(beast_fault fault)
     const char *beast_fault_message(beast_fault fault)
     uint32_t beast_key_burst(const beast_key *key)
+    uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const beast_moment *moment, uint8_t *out)
 
 cdef extern from "worker.h" nogil:
     beast_moment beast_moment_now()
@@ -273,6 +323,10 @@ cdef extern from "engine.h" nogil:
     uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const sockaddr *peer,
                               const beast_moment *moment, uint8_t *out, size_t out_size, uint32_t *lens,
                               uint32_t max_lens)
-    void beast_engine_query(beast_engine *engine, const beast_request *req, const beast_moment *moment, uint8_t *out,
-                            beast_reply *reply)
+    ctypedef enum beast_query_turn:
+        BEAST_QUERY_ONCE
+        BEAST_QUERY_FIRST
+        BEAST_QUERY_AGAIN
+    void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
+                            const beast_moment *moment, uint8_t *out, beast_reply *reply)
     beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)

@@ -15,6 +15,7 @@ from beast.engine.reference_request import FAULT_MESSAGES, Name, Request, parse
 ANSWER_MAX = 1400
 """Bytes of the longest answer datagram."""
 PAD, PAD_STEP = 256, 64
+CONSENSUS = "consensus"
 SECOND = 1_000_000_000
 MESSAGES = {code: message for _, code, _, message in RESULTS}
 PREFIXES = {4: ((32, 1), (24, 32), (20, 256), (18, 768)), 6: ((128, 1), (64, 2), (56, 3), (48, 4), (32, 64))}
@@ -45,6 +46,8 @@ class Price:
     fresh_ns: int
     epoch: int
     tier: int
+    tail: bytes = b""
+    """Of a consensus: the members that name its sources."""
 
 
 @dataclass(slots=True)
@@ -127,6 +130,8 @@ class Reference:
     source_per_second: int = 50
     instruments: list[Instrument] = field(default_factory=list)
     prices: dict[int, Price] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
+    """Of each consensus without a price: why."""
     links: dict[int, Link] = field(default_factory=dict)
     keys: dict[bytes, Key] = field(default_factory=dict)
     sources: dict[str, Rate] = field(default_factory=dict)
@@ -191,15 +196,17 @@ class Reference:
         if request.exchange is None:
             return None
         name = request.exchange.text.decode()
-        if all(instrument.exchange != name for instrument in self.instruments):
+        if name != CONSENSUS and all(instrument.exchange != name for instrument in self.instruments):
             raise Refusal("unknown_exchange")
         return name
 
     def _choose(self, name: Name, exchange: str | None, request: Request, now_ns: int) -> Candidate:
         asset = name.text.decode()
-        listed = [i for i in self.instruments if i.asset == asset and exchange in (None, i.exchange)]
+        listed = [i for i in self.instruments if i.asset == asset and _answers(i, exchange)]
         if not listed:
             raise Refusal("unknown_asset")
+        if listed[0].number in self.refusals:
+            raise Refusal("unavailable", message=self.refusals[listed[0].number])
         listed.sort(key=lambda i: (i.priority, i.exchange))
         held = [self._candidate(i, self.prices[i.number], now_ns) for i in listed if i.number in self.prices]
         young = [c for c in held if request.max_age_ms is None or c.age_ms <= request.max_age_ms]
@@ -218,21 +225,27 @@ class Reference:
             b',"last":{"price":' + last.price.text + f',"timestamp":"{time}","age_ms":{last.age_ms}}}'.encode(),
         )
 
-    def _candidate(self, instrument: Instrument, price: Price, now_ns: int) -> Candidate:
-        age_ms = max(0, now_ns - price.received_ns) // 1_000_000
+    def state(self, instrument: Instrument, price: Price, now_ns: int) -> str:
+        """`live`, `quiet` or `stale`."""
         link = self.links.get(instrument.link, Link())
         proven = link.up and link.epoch == price.epoch and now_ns - link.proven_ns <= link.patience_ns
         silent = "quiet" if proven and price.tier == 1 else "stale"
-        state = "live" if now_ns - price.fresh_ns <= self.ttl_ns else silent
-        return Candidate(instrument, price, age_ms, state)
+        return "live" if now_ns - price.fresh_ns <= self.ttl_ns else silent
+
+    def _candidate(self, instrument: Instrument, price: Price, now_ns: int) -> Candidate:
+        age_ms = max(0, now_ns - price.received_ns) // 1_000_000
+        return Candidate(instrument, price, age_ms, self.state(instrument, price, now_ns))
 
     def _price_members(self, chosen: Candidate) -> bytes:
         instrument, price = chosen.instrument, chosen.price
         way = "rest" if price.tier == 3 else "ws"  # noqa: PLR2004 - the tier that asks the exchange itself
+        if instrument.exchange == CONSENSUS:
+            way = "median"
         return (
             f'"asset":"{instrument.asset}","price":{price.text.decode()},"currency":"{instrument.currency}",'
             f'"exchange":"{instrument.exchange}","source":"{instrument.exchange}-{way}",'
-            f'"timestamp":"{write_time(price.time_ns)}","age_ms":{chosen.age_ms:6d},"state":"{chosen.state}",'
+            f'"timestamp":"{write_time(price.time_ns)}"{price.tail.decode()},'
+            f'"age_ms":{chosen.age_ms:6d},"state":"{chosen.state}",'
             f'"tier":{price.tier},"node":"{self.node}"'
         ).encode()
 
@@ -248,6 +261,11 @@ class Reference:
         for rate in rates:
             rate.admit(now_ns)
         return True
+
+
+def _answers(instrument: Instrument, exchange: str | None) -> bool:
+    """A consensus answers only who asks for it."""
+    return instrument.exchange == exchange or (exchange is None and instrument.exchange != CONSENSUS)
 
 
 def source_networks(host: str) -> Iterator[tuple[str, int]]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from beast._fast import Engine, Miss
 
+BATCH_S = 0.005
+"""Longer than a worker needs for a batch, which may have been begun under other parameters."""
 TAKE_AT_ONCE = 64
 """Connections and misses taken in one turn of the loop, so that a flood of them does not hold it."""
 
@@ -59,6 +61,12 @@ class Runtime:
         """
         if self._loop is None:
             return
+        # Parked requests are the stopping thread's from here on; what was parked before is taken by this one first.
+        self.engine.set_park_misses(False)
+        await asyncio.sleep(BATCH_S)
+        while self._take():
+            pass
+        self._on_miss = None
         try:
             await asyncio.to_thread(self.engine.stop, timeout_s)
         finally:
@@ -77,7 +85,7 @@ class Runtime:
         """Takes a turn's share; True when there may be more."""
         for _ in range(TAKE_AT_ONCE):
             connection = self.engine.take_connection()
-            miss = self.engine.take_miss()
+            miss = self.engine.take_miss() if self._on_miss is not None else None
             if connection is not None:
                 self._on_connection(*connection)
             if miss is not None and self._on_miss is not None:

@@ -17,11 +17,13 @@ TURN = 256
 DURATIONS = {
     "udp": ("request_duration_seconds", {"protocol": "udp"}),
     "http": ("request_duration_seconds", {"protocol": "http"}),
+    "parked": ("parked_request_duration_seconds", {"protocol": "udp"}),
     "visible": ("tick_to_serve_seconds", {}),
     "loop_lag": ("loop_lag_seconds", {}),
 }
 DURATION_TEXTS = {
     "request_duration_seconds": "From a request's arrival to its answer's departure",
+    "parked_request_duration_seconds": "The same of requests that waited for a slower tier",
     "tick_to_serve_seconds": "From a frame's arrival to the moment when its price could be asked",
     "loop_lag_seconds": "How much later than asked the event loop woke a sleeper",
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from beast._fast import COUNTERS, FAULTS, PUBLIC_COUNTERS, RESULTS, Engine, key_record
+from beast._fast import COUNTERS, FAULTS, PUBLIC_COUNTERS, RESULTS, Engine, key_record, received_after, take_answers
 
 NOW = 1_000_000_000_000
 WALL = 1_776_003_781_123_456_000
@@ -63,6 +63,7 @@ def test_a_published_price_is_answered_and_peeked(engine: Engine) -> None:
         "time_ns": WALL + 789,
         "received_ns": NOW,
         "state": "live",
+        "by_rest": False,
         "tier": 2,
         "epoch": 0,
     }
@@ -144,6 +145,53 @@ def test_a_limited_query_tells_when_to_come_back(engine: Engine) -> None:
     status, _, retry_ns, burst = engine.query(KEY, ["BTC"], many=False, now_ns=NOW)
     assert (status, retry_ns, burst) == (429, 500_000_000, 3)
     assert engine.query(None, ["BTC"], many=False)[0] == 401
+
+
+def test_a_query_that_is_asked_again_after_the_slower_tiers_costs_one(engine: Engine) -> None:
+    engine.put_key(DIGEST, 7, per_second=1, burst=1, allowance=1)
+    asked = {"assets": ["BTC", "ETH"], "many": True, "now_ns": NOW}
+    assert engine.query(KEY, **asked, turn=1) == (0, b"", 0, 0)  # type: ignore[arg-type]
+    assert engine.counters()["usage_records"] == 0
+    engine.publish(0, b"1.5", WALL, NOW, tier=3)
+    status, body, _, _ = engine.query(KEY, **asked, turn=2)  # type: ignore[arg-type]
+    assert (status, [each.get("tier") for each in json.loads(body)["prices"]]) == (200, [3, None])
+    assert engine.query(KEY, **asked)[0] == 429  # type: ignore[arg-type]
+    assert engine.query(KEY, **{**asked, "now_ns": NOW + 10**9})[0] == 402  # type: ignore[arg-type]
+    assert engine.query(b"tb_wrong", **asked, turn=2)[0] == 401  # type: ignore[arg-type]
+    assert engine.drain_usage()[1] == [(7, 1)]
+    assert take_answers(engine) == {0: 1}
+    assert take_answers(engine) == {}
+
+
+def test_only_what_a_slower_tier_may_know_is_missed(engine: Engine) -> None:
+    epoch = engine.link_up(0, 10**10, NOW)
+    engine.publish(0, b"1.5", WALL, NOW - 10**9, epoch=epoch)
+    asked = {"assets": ["BTC"], "many": False, "now_ns": NOW, "turn": 1}
+    assert engine.query(KEY, **asked)[0] == 200  # type: ignore[arg-type]
+    assert engine.query(KEY, **{**asked, "assets": ["XYZ"]})[0] == 404  # type: ignore[arg-type]
+    assert engine.query(KEY, **asked, max_age_ms=500)[0] == 503  # type: ignore[arg-type]
+    engine.link_down(0)
+    assert engine.query(KEY, **asked, max_age_ms=500)[0] == 0  # type: ignore[arg-type]
+
+
+def test_the_source_tells_the_way_a_price_came(engine: Engine) -> None:
+    for tier, by_rest, way in (
+        (1, False, "ws"),
+        (1, True, "rest"),
+        (2, False, "ws"),
+        (2, True, "rest"),
+        (3, True, "rest"),
+    ):
+        engine.publish(0, b"1.5", WALL, NOW, tier=tier, by_rest=by_rest)
+        for _ in range(2):
+            held = engine.peek(0, NOW)
+            assert held is not None
+            assert (held["tier"], held["by_rest"]) == (tier, by_rest)
+            told = ask(engine, NOW, asset="BTC")
+            assert (told["tier"], told["source"]) == (tier, f"coinbase-{way}")
+            engine.load_instruments(ROWS)  # the price moves into another layout
+    assert received_after(engine, NOW - 1) == [0]
+    assert received_after(engine, NOW) == []
 
 
 def test_usage_is_drained_and_summed(engine: Engine) -> None:

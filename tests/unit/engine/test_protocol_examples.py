@@ -25,8 +25,14 @@ def test_the_page_has_examples() -> None:
 @pytest.mark.parametrize(("request_text", "answer"), PAIRS)
 def test_an_example_is_true(request_text: str, answer: str) -> None:
     engine = Engine(node="BeastMain", max_keys=64, max_instruments=64)
-    engine.load_instruments([(0, "BTC", "coinbase", "USD", 1, 0)])
+    engine.load_instruments(
+        [(0, "BTC", "coinbase", "USD", 1, 0), (9, "SOL", "consensus", "USD", 0, 0)]
+        + [(n, "SOL", exchange, "USD", n, 0) for n, exchange in enumerate(("coinbase", "kraken", "okx"), 1)]
+    )
     engine.publish(0, b"83421.57", TRADED, NOW - 4_000_000)
+    for number, price in enumerate((b"150", b"150.02", b"900"), 1):
+        engine.publish(number, price, TRADED, NOW - 4_000_000)
+    engine.sweep(NOW)
     engine.put_key(sha256(b"tb_partner").digest(), 1, per_second=0, burst=1, partner=True)
     engine.put_key(sha256(b"tb_slow").digest(), 2, per_second=5, burst=1)
     engine.ask(b'{"api_key":"tb_slow","asset":"BTC"}', now_ns=NOW - 80_000_000)  # its one request of 200 ms

@@ -8,17 +8,19 @@ import json
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import pytest
 
 from beast._fast import Engine
-from beast.engine.reference import SECOND, Instrument, Key, Link, Price, Rate, Reference
+from beast.engine.reference import CONSENSUS, SECOND, Instrument, Key, Link, Price, Rate, Reference
+from beast.prices.consensus import Vote, find_consensus, refusal, tail
 
 NOW = 1_000 * SECOND
 WALL = 1_775_000_000 * SECOND
 TTL = 13 * SECOND
+QUORUM = 2
 ASSETS = ["BTC", "ETH", "SOL", "1INCH", "A" * 20]
 EXCHANGES = ["coinbase", "kraken", "okx", "e" * 16]
 KEYS = {"tb_partner": "partner", "tb_slow": "slow", "tb_empty": "empty", "tb_last": "last"}
@@ -57,7 +59,41 @@ def a_world(rng: random.Random) -> World:
         for number, (asset, exchange) in enumerate(sorted(pairs))
     ]
     links = {n: (rng.random() < 0.5, rng.choice(AGES)) for n in range(len(EXCHANGES))}
-    return World(instruments, links, {i.number: a_price(rng) for i in instruments if rng.random() < 0.7})
+    prices = {i.number: a_price(rng) for i in instruments if rng.random() < 0.7}
+    wanted = sorted({instrument.asset for instrument in instruments if rng.random() < 0.7})
+    instruments += [
+        Instrument(number, asset, CONSENSUS, rng.choice(["USD", "USDT"]), 0, 0)
+        for number, asset in enumerate(wanted, len(instruments))
+    ]
+    return World(instruments, links, prices)
+
+
+def agree(reference: Reference, consensus: Instrument) -> None:
+    """Computes a consensus from what the reference holds at NOW."""
+    sources = sorted(
+        (
+            each
+            for each in reference.instruments
+            if (each.asset, each.currency) == (consensus.asset, consensus.currency) and each.exchange != CONSENSUS
+        ),
+        key=lambda each: (each.priority, each.exchange),
+    )
+    votes = [
+        Vote(float(price.text), 1, reference.state(each, price, NOW))  # type: ignore[arg-type]
+        if (price := reference.prices.get(each.number))
+        else Vote(0, 1, "stale")
+        for each in sources
+    ]
+    found = find_consensus(votes, outlier_bps=100)
+    used = found.standings.count("live")
+    if found.chosen is None or used < QUORUM:
+        reference.refusals[consensus.number] = refusal(quorum=QUORUM, used=used)
+        return
+    chosen = reference.prices[sources[found.chosen].number]
+    names = [(each.exchange, standing) for each, standing in zip(sources, found.standings, strict=True)]
+    reference.prices[consensus.number] = replace(
+        chosen, fresh_ns=chosen.fresh_ns + SECOND // 2, epoch=0, tier=1, tail=tail(names, found.spread_bps).encode()
+    )
 
 
 def reference_of(world: World) -> Reference:
@@ -65,6 +101,9 @@ def reference_of(world: World) -> Reference:
     reference.prices = dict(world.prices)
     for number, (up, ago) in world.links.items():
         reference.links[number] = Link(up=up, epoch=1, proven_ns=NOW - ago, patience_ns=30 * SECOND)
+    for instrument in world.instruments:
+        if instrument.exchange == CONSENSUS:
+            agree(reference, instrument)
     limits = {
         "partner": Key(Rate(1, 1), partner=True, allowance=0),
         "slow": Key(Rate(3, 2)),
@@ -92,6 +131,7 @@ def engine_of(world: World) -> Engine:
         assert engine.link_up(number, 30 * SECOND, NOW - ago) == 1
         if not up:
             engine.link_down(number)
+    engine.sweep(NOW)
     for text, key in reference_of(world).keys.items():
         engine.put_key(
             text, 7, per_second=key.rate.per_second, burst=key.rate.burst, partner=key.partner,
@@ -129,7 +169,7 @@ ASKED = [*ASSETS, "btc", "Eth", "XYZ", "A" * 21, "\u00e4", "a" * 40]
 USUAL: dict[str, list[object]] = {
     "api_key": [*KEYS, "tb_partner", "tb_partner", "tb_partner", "tb_nobody"],
     "asset": [*ASKED, *ASKED, *ASKED, ""],
-    "exchange": [*EXCHANGES, "KRAKEN", "nowhere", ""],
+    "exchange": [*EXCHANGES, "Consensus", "consensus", "KRAKEN", "nowhere", ""],
     "id": [7, "a1", "x" * 64, "x" * 65, 10**63, 10**64, -1],
     "max_age_ms": [0, 1, 500, 13_000, 2**53 - 1, 2**53, -1],
     "allow_stale": [True, False],

@@ -10,9 +10,12 @@ import pytest
 
 from beast._fast import Engine, monotonic_ns
 from beast.cluster.types import Parameters
+from beast.usage import drainer as drainer_room
 from beast.usage.drainer import Drainer
 
 pytestmark = pytest.mark.anyio
+
+RING = 2048
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def engine() -> Engine:
-    made = Engine(node="test", max_keys=1024, max_instruments=64)
+    made = Engine(node="test", max_keys=1024, max_instruments=64, usage_ring=RING)
     made.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
     made.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
     for number in (1, 2):
@@ -90,6 +93,21 @@ async def test_stop_drains_and_flushes_the_last_record(engine: Engine) -> None:
     ask(engine, 1, 1000)
     await drainer.stop()
     assert sink.taken == {1: 1000}
+
+
+async def test_a_ring_that_fills_up_wakes_the_drainer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drainer_room, "DRAIN_S", 3600.0)
+    sink = Sink()
+    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+    drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000_000))
+    drainer.start()
+    for turn in (1, 2, 3):
+        ask(engine, 1, RING // 2)
+        async with asyncio.timeout(5):
+            while drainer.pending < turn * RING // 2:  # noqa: ASYNC110 - the drainer raises no event
+                await asyncio.sleep(0.001)
+    await drainer.stop()
+    assert engine.counters()["usage_lost"] == 0
 
 
 async def test_a_sink_that_takes_too_long_is_given_up_and_told_again(engine: Engine) -> None:

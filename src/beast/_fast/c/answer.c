@@ -5,6 +5,7 @@ typedef struct beast_pick {
     beast_state state;
     const beast_slot *slot; /* NULL: no price */
     uint64_t age_ms;
+    uint32_t text_len; /* of the price's text, or of the refusal of a consensus */
     beast_price price;
 } beast_pick;
 
@@ -15,7 +16,8 @@ typedef struct beast_asking {
     const beast_moment *moment;
     const beast_lookup *lookup;
     int64_t ttl_ns;
-    uint32_t prices;  /* found so far; of the first one: */
+    uint32_t waitable; /* assets for which a slower tier may have what memory hasn't */
+    uint32_t prices;   /* found so far; of the first one: */
     uint32_t instrument, age_ms;
     uint8_t state, tier;
 } beast_asking;
@@ -59,15 +61,29 @@ static void choose(const beast_asking *ask, const beast_slot *slot, uint32_t cou
     }
 }
 
-/* Chooses, and puts the chosen one's text to `out`; true when that is a price to answer. */
-static __attribute__((noinline)) bool look_further(const beast_asking *ask, const beast_slot *first, uint32_t count,
-                                                   uint8_t *out, beast_pick *pick)
+/* Whether a slower tier may know more: not while the connection is proven alive that brought the last price. */
+static bool may_be_fresher(const beast_asking *ask, const beast_pick *pick)
 {
-    do
+    const beast_link *link = pick->slot ? beast_table_link(ask->lane->shared->prices, pick->price.link) : NULL;
+
+    return !link || beast_price_state(&pick->price, link, ask->moment->now_ns, INT64_MIN) != BEAST_STATE_QUIET;
+}
+
+/* Chooses among all, and puts the chosen one's text to `out`, or what a consensus refuses with. */
+static __attribute__((noinline)) beast_result look_further(beast_asking *ask, const beast_slot *first, uint32_t count,
+                                                           uint8_t *out, beast_pick *pick)
+{
+    do {
         choose(ask, first, count, pick);
-    while (pick->slot && !beast_slot_text(pick->slot, &pick->price, out));
-    return pick->slot && (pick->state != BEAST_STATE_STALE ||
-                          (ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms));
+        pick->text_len = pick->slot ? beast_slot_text(pick->slot, &pick->price, out) : beast_slot_refusal(first, out);
+    } while (pick->slot && !pick->text_len);
+    if (!pick->slot && pick->text_len)
+        return BEAST_RESULT_UNAVAILABLE;
+    if (pick->slot && (pick->state != BEAST_STATE_STALE ||
+                       (ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms)))
+        return BEAST_RESULT_ANSWERED;
+    ask->waitable += may_be_fresher(ask, pick);
+    return BEAST_RESULT_STALE;
 }
 
 /* The first one is live nearly always; else all have to be looked at. */
@@ -80,9 +96,13 @@ static beast_result look_up(beast_asking *ask, const beast_name *asset, uint64_t
 
     if (!first)
         return BEAST_RESULT_UNKNOWN_ASSET;
-    bool live = weigh(ask, first, pick) && pick->state == BEAST_STATE_LIVE && beast_slot_text(first, &pick->price, out);
-    if (__builtin_expect(!live, 0) && !look_further(ask, first, count, out, pick))
-        return BEAST_RESULT_STALE;
+    bool live = weigh(ask, first, pick) && pick->state == BEAST_STATE_LIVE &&
+                (pick->text_len = beast_slot_text(first, &pick->price, out)) != 0;
+    if (__builtin_expect(!live, 0)) {
+        beast_result result = look_further(ask, first, count, out, pick);
+        if (result != BEAST_RESULT_ANSWERED)
+            return result;
+    }
     if (ask->prices++)
         return BEAST_RESULT_ANSWERED;
     ask->instrument = beast_slot_id(pick->slot);
@@ -109,6 +129,8 @@ static uint8_t *put_error_of(uint8_t *out, beast_result result, const beast_pick
 {
     const beast_last last = {.price = &pick->price, .text = text, .age_ms = pick->age_ms};
 
+    if (result == BEAST_RESULT_UNAVAILABLE)
+        return beast_put_bytes(out, text, pick->text_len);
     return beast_put_error(out, result, BEAST_FAULT_NONE, 0, true, pick->slot ? &last : NULL);
 }
 
@@ -119,7 +141,7 @@ static __attribute__((flatten)) uint8_t *put_one(beast_asking *ask, uint8_t *out
 
     reply->result = look_up(ask, &req->assets[0], ask->lookup->place_hash, out, &pick);
     if (reply->result == BEAST_RESULT_ANSWERED) {
-        out = beast_put_rest(out + pick.price.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
+        out = beast_put_rest(out + pick.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
         return req->id.ptr ? beast_put_close(out - 1, req) : out;
     }
     const aside last = set_aside(out);
@@ -136,7 +158,7 @@ static uint8_t *put_entry(beast_asking *ask, const beast_name *asset, uint64_t p
     if (reply->entries == 0 || result == BEAST_RESULT_ANSWERED)
         reply->result = result;
     if (result == BEAST_RESULT_ANSWERED)
-        return beast_put_rest(out + pick.price.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
+        return beast_put_rest(out + pick.text_len, ask->lane->shared, pick.state, pick.price.tier, pick.age_ms);
     const aside last = set_aside(out);
     *out++ = '{';
     out = beast_put_asset(out, asset);
@@ -215,8 +237,8 @@ uint32_t beast_key_burst(const beast_key *key)
 
 static bool can_wait(const beast_lane *lane, const beast_key *admitted)
 {
-    return !admitted && (lane->misses || lane->handovers) &&
-           atomic_load_explicit(&lane->shared->park_misses, memory_order_relaxed);
+    return !admitted && (lane->waits || ((lane->misses || lane->handovers) &&
+                                         atomic_load_explicit(&lane->shared->park_misses, memory_order_relaxed)));
 }
 
 static void record(const beast_asking *ask, const beast_key *key)
@@ -255,7 +277,8 @@ static void settle(beast_asking *ask, const beast_key *admitted, beast_reply *re
         beast_count(&ask->lane->counters, BEAST_COUNTER_syncmap_hits, hits);
     if (misses && !admitted) {
         beast_count(&ask->lane->counters, BEAST_COUNTER_cache_misses, misses);
-        reply->missed = can_wait(ask->lane, admitted);
+        /* No slower tier knows more of a consensus. */
+        reply->missed = ask->waitable && ask->lookup->exchange != BEAST_CONSENSUS && can_wait(ask->lane, admitted);
     }
     if (hits && !reply->missed)
         record(ask, reply->key);
@@ -273,6 +296,14 @@ static void count_refusal(beast_lane *lane, beast_result result)
         beast_count(&lane->counters, BEAST_COUNTER_quota_rejected, 1);
 }
 
+/* Where the first asset is looked up. */
+static inline void aim(const beast_lane *lane, const beast_request *req, beast_lookup *lookup)
+{
+    lookup->layout = beast_layout_now(lane->shared->prices);
+    lookup->exchange = req->has_exchange ? beast_layout_exchange(lookup->layout, &req->exchange) : 0;
+    lookup->place_hash = beast_place_hash(beast_name_hash(&req->assets[0]), lookup->exchange);
+}
+
 void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, beast_lookup *lookup)
 {
     if (req->fault) {
@@ -283,9 +314,7 @@ void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, bea
     beast_key_prefetch(lane->keys, req->api_key, &lookup->key);
     if (!lookup->key.literal.ptr)
         return;
-    lookup->layout = beast_layout_now(lane->shared->prices);
-    lookup->exchange = req->has_exchange ? beast_layout_exchange(lookup->layout, &req->exchange) : 0;
-    lookup->place_hash = beast_place_hash(beast_name_hash(&req->assets[0]), lookup->exchange);
+    aim(lane, req, lookup);
     beast_layout_prefetch(lookup->layout, lookup->place_hash);
 }
 
@@ -314,6 +343,19 @@ void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup 
     end = req->many ? put_many(&ask, out, reply) : put_one(&ask, out, reply);
     reply->len = (uint32_t)(end - out);
     settle(&ask, admitted, reply);
+}
+
+uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const beast_moment *moment, uint8_t *out)
+{
+    beast_lookup lookup;
+    beast_reply reply = {.entries = 0};
+    beast_asking ask = {.lane = lane, .req = req, .moment = moment, .lookup = &lookup};
+
+    aim(lane, req, &lookup);
+    if (req->has_exchange && !lookup.exchange)
+        return beast_answer_error(req, BEAST_RESULT_UNKNOWN_EXCHANGE, 0, true, out);
+    ask.ttl_ns = atomic_load_explicit(&lane->shared->ttl_ns, memory_order_relaxed);
+    return (uint32_t)(put_entry(&ask, &req->assets[0], lookup.place_hash, out, &reply) - out);
 }
 
 uint32_t beast_answer_error(const beast_request *req, beast_result result, int64_t retry_ns, bool message,

@@ -9,8 +9,8 @@
 
 /* Room that an answer may need, slack for fixed-size copies included: a single price or an error, id and padding
  * too; and a body of 30 entries whose names came in one HTTP head. */
-#define BEAST_SINGLE_MAX 704
-#define BEAST_BODY_MAX (BEAST_ASSETS_MAX * 400 + BEAST_HTTP_HEAD_MAX + 512)
+#define BEAST_SINGLE_MAX 1472
+#define BEAST_BODY_MAX (BEAST_ASSETS_MAX * (400 + BEAST_TAIL_MAX) + BEAST_HTTP_HEAD_MAX + 512)
 
 /* Moments of one batch, read once for all its requests. */
 typedef struct beast_moment {
@@ -21,8 +21,8 @@ typedef struct beast_moment {
 typedef struct beast_reply {
     beast_result result; /* of several assets: ANSWERED if one has a price, else what the first came to */
     bool proven;         /* the key was good: the answer may be longer than the request */
-    bool missed;         /* memory had no servable price, and the lane can park or hand over: it must, or say
-                          * `unavailable`. Nothing was recorded or taken from the key's allowance. */
+    bool missed;         /* memory had no servable price, a slower tier may, and the lane can park or hand over: it
+                          * must, or say `unavailable`. Nothing was recorded or taken from the key's allowance. */
     uint8_t entries;     /* how many entries the body holds, each ending (exclusively) at its entry_end; else 0 */
     beast_key *key;      /* NULL unless proven */
     int64_t retry_ns;    /* RATE_LIMITED only */
@@ -49,6 +49,11 @@ void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, bea
  * beast_reader_enter and beast_reader_leave of the lane. */
 void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup *lookup, beast_key *admitted,
                        const beast_moment *moment, uint8_t *out, beast_reply *reply);
+
+/* One asset as an entry of section 4, for those who watch it and were admitted before: no key is asked, nothing counted,
+ * recorded or taken. Returns the length; `out` has room for BEAST_SINGLE_MAX. Main thread only: it is the table's
+ * writer, so the layout can't be swapped meanwhile. */
+uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const beast_moment *moment, uint8_t *out);
 
 /* The error object of `result` for the whole request, without `last`; the message can be left out. Returns its
  * length, at most BEAST_SINGLE_MAX. */

@@ -96,6 +96,7 @@ static bool park(beast_batch *batch, uint32_t i, const beast_reply *reply, const
 
     if (!miss)
         return false;
+    miss->received_ns = moment->now_ns;
     miss->deadline_ns = moment->now_ns + atomic_load_explicit(&shared->park_ns, memory_order_relaxed);
     miss->lane = batch->fd_lane;
     miss->key_number = beast_key_number(shared->keys, reply->key);
@@ -250,7 +251,7 @@ static void count_all(beast_counters *block, const beast_tally *tally)
 
 void beast_batch_publish(beast_batch *batch)
 {
-    beast_usage_publish(batch->lane->usage);
+    beast_usage_publish(batch->lane->usage, batch->lane->shared->usage_fd);
     if (batch->tally.parked) {
         const uint64_t one = 1;
         beast_miss_publish(batch->lane->misses);

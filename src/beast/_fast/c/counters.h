@@ -58,12 +58,22 @@
     X(usage_records)                                                                              \
     X(usage_lost)        /* the ring was full: must never happen below the drainer's limit */     \
     X(miss_overflows)                                                                             \
+    X(tier2_skipped)     /* look-ups without tier 2: it was away, or too slow */                   \
     X(frames)            /* WebSocket frames read */                                              \
     X(frames_ignored)    /* frames without a trade, an ack, a heartbeat or an error */            \
     X(frames_malformed)  /* frames that are no JSON, nor text a filter knows, or hold too much */ \
     X(trades_unmapped)   /* trades of symbols that no row maps */                                 \
     X(trades_outdated)   /* trades older than the one already held */                             \
-    X(trades_bad_price)  /* null, empty, zero, negative, not a number, too long */
+    X(trades_bad_price)  /* null, empty, zero, negative, not a number, too long */                \
+    X(trades_held)       /* not believed when they came; later each is one of these: */           \
+    X(trades_confirmed)                                                                           \
+    X(trades_dropped)                                                                             \
+    X(streams_opened)                                                                             \
+    X(streams_closed)    /* however they ended */                                                 \
+    X(streams_refused)   /* there was no room for one more */                                     \
+    X(streams_too_slow)  /* closed because the client read nothing for too long */                \
+    X(stream_events)     /* sent to a client */                                                   \
+    X(stream_missed)     /* events that a client never got, because a newer one overtook them */
 
 #define BEAST_COUNTERS(X) BEAST_PUBLIC_COUNTERS(X) BEAST_INNER_COUNTERS(X)
 

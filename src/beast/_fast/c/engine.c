@@ -28,11 +28,13 @@ static beast_status open_shared(beast_engine *engine)
     shared->prices = beast_price_table_new(config->max_instruments);
     shared->keys = beast_key_table_new(config->max_keys);
     shared->sources = beast_source_limit_new(config->source_per_second);
+    engine->config.http.latency_sample = config->latency_sample;
     engine->config.http.sources = beast_http_sources_new(config->http_connections_per_source);
     shared->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    shared->usage_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     beast_rests_build(shared->rests, config->node);
     atomic_init(&shared->ttl_ns, config->ttl_ns);
-    if (shared->wake_fd < 0)
+    if (shared->wake_fd < 0 || shared->usage_fd < 0)
         return BEAST_SYSTEM;
     return shared->prices && shared->keys && shared->sources && config->http.sources ? BEAST_OK : BEAST_NO_MEMORY;
 }
@@ -81,7 +83,7 @@ beast_engine *beast_engine_new(const beast_engine_config *config)
     memset(engine, 0, sizeof *engine);
     engine->config = *config;
     engine->udp_port = engine->http_port = -1;
-    engine->shared.wake_fd = -1;
+    engine->shared.wake_fd = engine->shared.usage_fd = -1;
     memcpy(engine->host, config->host, strlen(config->host) + 1);
     if (open_shared(engine) || open_lanes(engine)) {
         beast_engine_free(engine);
@@ -105,6 +107,8 @@ void beast_engine_free(beast_engine *engine)
     beast_price_table_free(engine->shared.prices);
     if (engine->shared.wake_fd >= 0)
         close(engine->shared.wake_fd);
+    if (engine->shared.usage_fd >= 0)
+        close(engine->shared.usage_fd);
     free(engine->workers);
     free(engine->lanes);
     free(engine);
@@ -141,17 +145,22 @@ uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t 
     return n;
 }
 
-void beast_engine_query(beast_engine *engine, const beast_request *req, const beast_moment *moment, uint8_t *out,
-                        beast_reply *reply)
+void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
+                        const beast_moment *moment, uint8_t *out, beast_reply *reply)
 {
     beast_lane *lane = engine->own->lane;
+    beast_key *admitted = NULL;
     beast_lookup lookup;
 
     beast_reader_enter(&lane->reader);
     beast_answer_prefetch(lane, req, &lookup);
-    beast_answer_body(lane, req, &lookup, NULL, moment, out, reply);
+    if (turn == BEAST_QUERY_AGAIN && !req->fault)
+        admitted = beast_key_find(lane->keys, engine->shared.keys, &lookup.key);
+    lane->waits = turn == BEAST_QUERY_FIRST;
+    beast_answer_body(lane, req, &lookup, admitted, moment, out, reply);
+    lane->waits = false;
     beast_reader_leave(&lane->reader);
-    beast_usage_publish(lane->usage);
+    beast_usage_publish(lane->usage, lane->shared->usage_fd);
 }
 
 beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)
@@ -169,6 +178,7 @@ beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, c
     own->tally.received = 0; /* it was counted when it came */
     own->tally.resumed = 1;
     beast_batch_publish(own);
+    beast_histogram_add(&own->lane->parked, beast_moment_now().now_ns - miss->received_ns);
     return BEAST_OK;
 }
 

@@ -24,7 +24,7 @@ typedef struct beast_engine_config {
     int64_t ttl_ns;
     bool pin;                  /* worker i to processor i */
     int64_t spin_ns;           /* of UDP lanes, as in beast_batch; at most BEAST_SPIN_MAX_NS */
-    uint32_t latency_sample;   /* every so many receives one is timed into its lane's histogram; 0: none */
+    uint32_t latency_sample;   /* of so many receives, or HTTP turns, one is timed into its lane's histogram; 0: none */
     beast_http_config http;
 } beast_engine_config;
 
@@ -57,9 +57,13 @@ beast_lane *beast_engine_lane(beast_engine *engine, uint32_t number);
 uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
                           const beast_moment *moment, uint8_t *out, size_t out_size, uint32_t *lens,
                           uint32_t max_lens);
+/* How often a request of the ASGI side is asked: once; or first so that it may be `missed`, and, when it was, again
+ * after the slower tiers were asked: its key was admitted the first time. */
+typedef enum beast_query_turn { BEAST_QUERY_ONCE, BEAST_QUERY_FIRST, BEAST_QUERY_AGAIN } beast_query_turn;
+
 /* One request of the ASGI side: the body, with the main thread's own lane. */
-void beast_engine_query(beast_engine *engine, const beast_request *req, const beast_moment *moment, uint8_t *out,
-                        beast_reply *reply);
+void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
+                        const beast_moment *moment, uint8_t *out, beast_reply *reply);
 /* Asks a parked request again and sends the answer by its lane's socket. Main thread only. */
 beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment);
 

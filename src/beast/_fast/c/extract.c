@@ -4,6 +4,11 @@
 
 #include "extract_form.h"
 #include "extract_plan.h"
+#include "extract_trade.h"
+
+/* Where the frame's own number is kept. */
+#define SEQUENCE_SLOT (BEAST_FRAME_SHAPE * BEAST_ROLES + BEAST_ROLE_SEQUENCE)
+#define SEQUENCE_BIT (1u << SEQUENCE_SLOT)
 
 /* One frame being read. Scope 0 is the frame; scope k is an element of the k-th array that is walked. */
 typedef struct run {
@@ -19,7 +24,7 @@ typedef struct run {
     uint32_t late[BEAST_WALKS_MAX]; /* by scope: shapes that miss a value which may still come in this scope */
     uint32_t at[BEAST_WALKS_MAX];
     const uint8_t *test[BEAST_CONDITIONS_MAX];
-    beast_value slots[BEAST_SHAPES_MAX * BEAST_ROLES];
+    beast_value slots[(BEAST_SHAPES_MAX + 1) * BEAST_ROLES];
 } run;
 
 static const uint8_t *walk(run *r, const beast_node *node, const uint8_t *p, uint32_t level, uint32_t depth);
@@ -128,57 +133,6 @@ static bool comes_late(run *r, uint32_t number)
     return false;
 }
 
-/* Copies a trade; slices into the old one's own memory point into the new one's. */
-static void copy_trade(beast_trade *to, const beast_trade *from)
-{
-    *to = *from;
-    if (from->symbol.ptr == from->symbol_text)
-        to->symbol.ptr = to->symbol_text;
-    if (from->price.ptr == from->price_text)
-        to->price.ptr = to->price_text;
-}
-
-/* Puts the trade just behind the list into it: as a new symbol's, or in the place of an older one. */
-static void place_trade(beast_trades *trades, const beast_shape *shape)
-{
-    const beast_trade *trade = &trades->trade[trades->count];
-    for (uint32_t i = 0; i < trades->count; i++) {
-        beast_trade *held = &trades->trade[i];
-        if (held->symbol.len != trade->symbol.len ||
-            !beast_same_bytes(held->symbol.ptr, trade->symbol.ptr, held->symbol.len))
-            continue;
-        uint32_t apart = 0; /* the outermost array in which the two stand apart says which one is newer */
-        while (apart < BEAST_WALKS_MAX && held->at[apart] == trade->at[apart])
-            apart++;
-        if (apart < BEAST_WALKS_MAX && shape->last[apart])
-            copy_trade(held, trade);
-        return;
-    }
-    if (trades->count < BEAST_TRADES_MAX)
-        trades->count++;
-    else
-        trades->overflow++;
-}
-
-/* The trade that four values make. */
-static void take_trade(beast_trades *trades, const beast_shape *shape, const beast_value values[BEAST_ROLES],
-                       const uint32_t at[BEAST_WALKS_MAX])
-{
-    beast_trade *trade = &trades->trade[trades->count];
-    const beast_value *symbol = &values[BEAST_ROLE_SYMBOL];
-    trades->elements++;
-    if (symbol->kind != BEAST_TOKEN_STRING || !beast_value_text(symbol, trade->symbol_text, &trade->symbol)) {
-        trades->nameless++;
-    } else if (!beast_value_price(&values[BEAST_ROLE_PRICE], trade->price_text, &trade->price)) {
-        trades->bad_prices++;
-    } else {
-        trade->time = values[BEAST_ROLE_TIME];
-        trade->fallback = values[BEAST_ROLE_FALLBACK];
-        memcpy(trade->at, at, sizeof trade->at);
-        place_trade(trades, shape);
-    }
-}
-
 /* The end of a scope whose elements are trades. */
 static void emit(run *r, const beast_node *node)
 {
@@ -190,7 +144,7 @@ static void emit(run *r, const beast_node *node)
         for (uint32_t role = 0; role < BEAST_ROLES; role++)
             if (!(r->captured & beast_slot_bit(number, role)))
                 values[role].ptr = NULL;
-        take_trade(&r->out->by_shape[number], &r->plan->shapes[number], values, r->at);
+        beast_trades_take(&r->out->by_shape[number], &r->plan->shapes[number], values, r->at);
     }
 }
 
@@ -294,27 +248,22 @@ static bool read_frame(run *r)
            (!r->json.wide || beast_utf8_valid(r->json.begin, (size_t)(r->json.end - r->json.begin)));
 }
 
-static beast_frame_kind finish(beast_trades *trades, const beast_shape *shape, beast_extraction *out)
+static beast_frame_kind finish(const beast_plan *plan, uint32_t number, beast_extraction *out)
 {
-    for (uint32_t i = 0; i < trades->count; i++) {
-        beast_trade *trade = &trades->trade[i];
-        trade->time_ns = beast_value_time(&trade->time, shape->format[BEAST_ROLE_TIME]);
-        if (trade->time_ns == 0)
-            trade->time_ns = beast_value_time(&trade->fallback, shape->format[BEAST_ROLE_FALLBACK]);
-    }
-    out->trades = trades;
+    beast_trades_date(&out->by_shape[number], &plan->shapes[number]);
+    out->trades = &out->by_shape[number];
     return BEAST_FRAME_TRADE;
 }
 
-static void clear(beast_trades *trades)
+static void read_sequence(beast_extraction *out, const beast_value *value)
 {
-    trades->elements = trades->count = trades->bad_prices = trades->nameless = trades->overflow = 0;
+    out->sequenced = beast_value_sequence(value, &out->sequence);
 }
 
 static beast_frame_kind read_by_walk(run *r)
 {
     for (uint32_t i = 0; i < r->plan->n_shapes; i++)
-        clear(&r->out->by_shape[i]);
+        beast_trades_clear(&r->out->by_shape[i]);
     if (!read_frame(r))
         return BEAST_FRAME_MALFORMED;
     emit(r, &r->plan->nodes[0]);
@@ -324,27 +273,29 @@ static beast_frame_kind read_by_walk(run *r)
         if (!read_frame(r))
             return BEAST_FRAME_MALFORMED;
     }
-    for (uint32_t i = 0; i < r->plan->n_shapes; i++) {
-        const beast_shape *shape = &r->plan->shapes[i];
-        if ((r->failed & 1u << i) || (shape->must_hold & ~r->held))
-            continue;
-        return finish(&r->out->by_shape[i], shape, r->out);
-    }
+    if (r->captured & SEQUENCE_BIT)
+        read_sequence(r->out, &r->slots[SEQUENCE_SLOT]);
+    for (uint32_t i = 0; i < r->plan->n_shapes; i++)
+        if (!(r->failed & 1u << i) && !(r->plan->shapes[i].must_hold & ~r->held))
+            return finish(r->plan, i, r->out);
     return BEAST_FRAME_OTHER;
 }
 
-static bool read_by_form(run *r)
+static bool read_by_form(const beast_plan *plan, const beast_json *json, beast_extraction *out)
 {
     static const uint32_t nowhere[BEAST_WALKS_MAX];
-    uint32_t number = r->out->form.shape;
-    const beast_shape *shape = &r->plan->shapes[number];
-    beast_trades *trades = &r->out->by_shape[number];
+    uint32_t number = out->form.shape;
+    beast_trades *trades = &out->by_shape[number];
     beast_value values[BEAST_ROLES] = {{.ptr = NULL}};
-    if (!beast_form_read(&r->out->form, &r->json, values))
+    if (!beast_form_read(&out->form, json, values))
         return false;
-    clear(trades);
-    take_trade(trades, shape, values, nowhere);
-    finish(trades, shape, r->out);
+    if (plan->shapes[BEAST_FRAME_SHAPE].has[BEAST_ROLE_SEQUENCE]) {
+        read_sequence(out, &values[BEAST_ROLE_SEQUENCE]);
+        values[BEAST_ROLE_SEQUENCE].ptr = NULL;
+    }
+    beast_trades_clear(trades);
+    beast_trades_take(trades, &plan->shapes[number], values, nowhere);
+    finish(plan, number, out);
     return true;
 }
 
@@ -354,8 +305,11 @@ static void learn(const run *r)
 {
     const beast_trade *trade = &r->out->trades->trade[0];
     const uint8_t *fixed[BEAST_CONDITIONS_MAX];
-    const uint8_t *places[BEAST_ROLES] = {trade->price.ptr, trade->symbol.ptr, trade->time.ptr, trade->fallback.ptr};
+    const uint8_t *places[BEAST_ROLES] = {trade->price.ptr, trade->symbol.ptr, trade->time.ptr, trade->fallback.ptr,
+                                          trade->number.ptr};
     uint32_t n_fixed = 0, number = (uint32_t)(r->out->trades - r->out->by_shape);
+    if (r->captured & SEQUENCE_BIT)
+        places[BEAST_ROLE_SEQUENCE] = r->slots[SEQUENCE_SLOT].ptr;
     for (uint32_t tested = r->tested; tested; tested &= tested - 1)
         fixed[n_fixed++] = r->test[__builtin_ctz(tested)];
     beast_form_learn(&r->out->form, &r->json, fixed, n_fixed, places);
@@ -364,17 +318,18 @@ static void learn(const run *r)
 
 beast_frame_kind beast_extract(const beast_plan *plan, const uint8_t *frame, size_t len, beast_extraction *out)
 {
+    const beast_json json = {.begin = frame, .end = frame + len};
+    out->sequenced = false;
+    if (len > UINT32_MAX)
+        return BEAST_FRAME_MALFORMED;
+    if (out->form.holes && read_by_form(plan, &json, out))
+        return BEAST_FRAME_TRADE;
     run r; /* places and slots stay as they are: `tested` and `captured` say which of them hold something */
     memset(&r, 0, offsetof(run, test));
-    r.json.begin = frame;
-    r.json.end = frame + len;
+    r.json = json;
     r.plan = plan;
     r.out = out;
     r.only = ~0u;
-    if (len > UINT32_MAX)
-        return BEAST_FRAME_MALFORMED;
-    if (out->form.holes && read_by_form(&r))
-        return BEAST_FRAME_TRADE;
     beast_frame_kind kind = read_by_walk(&r);
     if (kind == BEAST_FRAME_TRADE && out->trades->elements == 1 && out->trades->count == 1)
         learn(&r);

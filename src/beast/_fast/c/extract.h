@@ -38,8 +38,14 @@ typedef enum beast_time_format {
     BEAST_TIME_UNIX_NS,
 } beast_time_format;
 
-typedef enum beast_role { BEAST_ROLE_PRICE, BEAST_ROLE_SYMBOL, BEAST_ROLE_TIME, BEAST_ROLE_FALLBACK } beast_role;
-#define BEAST_ROLES 4
+typedef enum beast_role {
+    BEAST_ROLE_PRICE,
+    BEAST_ROLE_SYMBOL,
+    BEAST_ROLE_TIME,
+    BEAST_ROLE_FALLBACK,
+    BEAST_ROLE_SEQUENCE, /* the trade's number, where each trade of a symbol has the one after the last */
+} beast_role;
+#define BEAST_ROLES 5
 
 typedef enum beast_operator { BEAST_OP_EQ, BEAST_OP_PREFIX, BEAST_OP_PRESENT, BEAST_OP_ABSENT } beast_operator;
 
@@ -64,7 +70,8 @@ typedef struct beast_step {
 typedef struct beast_plan beast_plan;
 
 /* A plan is built shape by shape, sealed, and never changed again. FULL: a limit above was passed;
- * BAD_ARGUMENT: the path can't be meant (a condition that walks, shapes without price or symbol, ...). */
+ * BAD_ARGUMENT: the path can't be meant (a condition that walks, shapes without price or symbol, ...). A format is that
+ * of a time. */
 beast_plan *beast_plan_new(void);
 void beast_plan_free(beast_plan *plan);
 beast_status beast_plan_shape(beast_plan *plan);
@@ -72,6 +79,11 @@ beast_status beast_plan_condition(beast_plan *plan, const beast_step *steps, uin
                                   beast_token_kind kind, const uint8_t *operand, uint32_t len);
 beast_status beast_plan_value(beast_plan *plan, const beast_step *steps, uint32_t n, beast_role role,
                               beast_time_format format);
+/* The symbol of the shape being built may be a number, too: one that stands for a symbol on this connection. */
+beast_status beast_plan_bare_symbol(beast_plan *plan);
+/* The number of the frame itself, where each frame of a connection has the one after the last. It is read from every
+ * frame, whatever it holds; no trade of such a plan has a number. */
+beast_status beast_plan_sequence(beast_plan *plan, const beast_step *steps, uint32_t n);
 beast_status beast_plan_seal(beast_plan *plan);
 
 /* A value as it stands in the frame: a string's bytes between its quotes, or the token. */
@@ -87,7 +99,12 @@ typedef struct beast_trade {
     beast_slice symbol; /* decoded */
     beast_slice price;  /* decimal text without exponent, greater than zero, 1..BEAST_PRICE_MAX bytes */
     int64_t time_ns;    /* since 1970 UTC; 0: the frame has none */
-    beast_value time, fallback;
+    /* Of the numbers that the symbol's trades in this frame have, the lowest and the highest; 0: none has one. Where
+     * `sequenced`, the count of those that do, is less than the numbers from first to last, trades are missing between
+     * them: they were never sent, or dropped for their price. */
+    uint64_t sequence_first, sequence;
+    uint32_t sequenced;
+    beast_value time, fallback, number;
     uint32_t at[BEAST_WALKS_MAX]; /* where it stood in the walked arrays */
     uint8_t price_text[BEAST_PRICE_MAX];
     uint8_t symbol_text[BEAST_VALUE_MAX];
@@ -121,13 +138,15 @@ typedef struct beast_form {
     uint16_t text_len;
     uint32_t shape; /* that read it */
     beast_hole hole[BEAST_HOLES_MAX];
-    uint8_t text[BEAST_FORM_TEXT];
+    uint8_t text[BEAST_FORM_TEXT + 16]; /* the last bytes are room for whoever reads 16 at once */
 } beast_form;
 
 /* The caller's memory for one plan's frames, one at a time; zeroed before the first one. About 60 KB, of which a
  * plain frame touches little. */
 typedef struct beast_extraction {
     const beast_trades *trades; /* of the shape that read the frame; set with kind TRADE */
+    uint64_t sequence;          /* of the frame; the first one may be 0 */
+    bool sequenced;             /* the frame has one */
     beast_form form;
     beast_trades by_shape[BEAST_SHAPES_MAX];
 } beast_extraction;
@@ -138,8 +157,16 @@ beast_frame_kind beast_extract(const beast_plan *plan, const uint8_t *frame, siz
 /* A value without its escapes: `text` lies in the frame or in `room`, which holds its first BEAST_VALUE_MAX bytes. */
 bool beast_value_decode(const beast_value *value, uint8_t room[BEAST_VALUE_MAX], beast_slice *text);
 /* The same, of 1..BEAST_VALUE_MAX bytes. */
-bool beast_value_text(const beast_value *value, uint8_t room[BEAST_VALUE_MAX], beast_slice *text);
+static inline bool beast_value_text(const beast_value *value, uint8_t room[BEAST_VALUE_MAX], beast_slice *text)
+{
+    bool plain = value->ptr && value->kind <= BEAST_TOKEN_BARE && !value->escaped;
+    if (plain)
+        *text = (beast_slice){value->ptr, value->len};
+    return (plain || beast_value_decode(value, room, text)) && text->len - 1 < BEAST_VALUE_MAX;
+}
 bool beast_value_price(const beast_value *value, uint8_t room[BEAST_PRICE_MAX], beast_slice *price);
 int64_t beast_value_time(const beast_value *value, beast_time_format format);
+/* An integer of 64 bits without sign, as a number or as a string of its digits. */
+bool beast_value_sequence(const beast_value *value, uint64_t *sequence);
 
 #endif

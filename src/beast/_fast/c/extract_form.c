@@ -69,36 +69,58 @@ void beast_form_learn(beast_form *form, const beast_json *json, const uint8_t *c
         form->holes = 0;
 }
 
-/* The end of a value that may stand in a hole, or NULL. */
-static inline const uint8_t *fill(const beast_json *json, const uint8_t *p, uint8_t kind)
+#if defined(__SSE2__)
+/* One bit for each of 16 bytes that is another. */
+static inline unsigned differ(const uint8_t *a, const uint8_t *b)
 {
-    switch (kind) {
-    case BEAST_HOLE_STRING:
-        return beast_json_plain(json, p); /* a quote must follow: it is part of the text behind the hole */
-    case BEAST_HOLE_NUMBER:
-        return beast_scan_decimal(p + (p < json->end && *p == '-'), json->end);
-    case BEAST_HOLE_BOOLEAN:
-        return p < json->end && *p == 't' ? beast_scan_literal(p, json->end, "true", 4)
-                                          : beast_scan_literal(p, json->end, "false", 5);
-    default:
-        return p;
+    __m128i one = _mm_loadu_si128((const __m128i *)(const void *)a);
+    __m128i other = _mm_loadu_si128((const __m128i *)(const void *)b);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(one, other)) ^ 0xFFFF;
+}
+#endif
+
+/* Whether the frame goes on at `p` as the form does at `text`, behind whose last byte there is room. */
+static inline bool goes_on(const uint8_t *p, const uint8_t *end, const uint8_t *text, uint32_t len)
+{
+#if defined(__SSE2__)
+    if (BEAST_LIKELY(end - p >= 16 && len <= 16))
+        return (differ(p, text) & ((1u << len) - 1)) == 0;
+    if (len > 16 && end - p >= len) {
+        unsigned any = differ(p + len - 16, text + len - 16);
+        for (uint32_t i = 0; i + 16 < len; i += 16)
+            any |= differ(p + i, text + i);
+        return any == 0;
     }
+#endif
+    return end - p >= len && beast_same_bytes(p, text, len);
+}
+
+/* The end of a value that may stand in a hole, or NULL. */
+static inline const uint8_t *fill(const beast_json *json, const uint8_t *p, beast_hole_kind kind)
+{
+    if (kind == BEAST_HOLE_STRING)
+        return beast_json_plain(json, p); /* a quote must follow: it is part of the text behind the hole */
+    if (kind == BEAST_HOLE_NUMBER)
+        return beast_scan_decimal(p + (p < json->end && *p == '-'), json->end);
+    return p < json->end && *p == 't' ? beast_scan_literal(p, json->end, "true", 4)
+                                      : beast_scan_literal(p, json->end, "false", 5);
 }
 
 bool beast_form_read(const beast_form *form, const beast_json *json, beast_value roles[BEAST_ROLES])
 {
-    const uint8_t *p = json->begin, *text = form->text;
-    for (uint32_t i = 0; i < form->holes; i++) {
-        const beast_hole *hole = &form->hole[i];
-        if (json->end - p < hole->text_len || !beast_same_bytes(p, text, hole->text_len))
+    const uint8_t *p = json->begin, *end = json->end, *text = form->text;
+    for (const beast_hole *hole = form->hole;; hole++) {
+        if (!goes_on(p, end, text, hole->text_len))
             return false;
         const uint8_t *value = p + hole->text_len;
         text += hole->text_len;
+        if (hole->kind == BEAST_HOLE_NONE)
+            return value == end;
         if (!(p = fill(json, value, hole->kind)))
             return false;
-        if (hole->role < BEAST_ROLES)
-            roles[hole->role] = (beast_value){value, (uint32_t)(p - value),
-                                              hole->kind == BEAST_HOLE_STRING ? BEAST_TOKEN_STRING : BEAST_TOKEN_BARE, false};
+        if (hole->role == BEAST_ROLES)
+            continue;
+        uint8_t kind = hole->kind == BEAST_HOLE_STRING ? BEAST_TOKEN_STRING : BEAST_TOKEN_BARE;
+        roles[hole->role] = (beast_value){value, (uint32_t)(p - value), kind, false};
     }
-    return form->holes > 0 && p == json->end;
 }

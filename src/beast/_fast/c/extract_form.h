@@ -11,7 +11,7 @@
 void beast_form_learn(beast_form *form, const beast_json *json, const uint8_t *const *fixed, uint32_t n_fixed,
                       const uint8_t *const places[BEAST_ROLES]);
 
-/* Reads a frame that fits. False: it doesn't, which says nothing about it. `roles` that the form doesn't have stay as
+/* Reads a frame that fits a form that was learnt. False: it doesn't, which says nothing about it. `roles` that the form doesn't have stay as
  * they are. */
 bool beast_form_read(const beast_form *form, const beast_json *json, beast_value roles[BEAST_ROLES]);
 

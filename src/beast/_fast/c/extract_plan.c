@@ -26,6 +26,14 @@ beast_status beast_plan_shape(beast_plan *plan)
     return BEAST_OK;
 }
 
+beast_status beast_plan_bare_symbol(beast_plan *plan)
+{
+    if (plan->sealed || plan->n_shapes == 0)
+        return BEAST_WRONG_STATE;
+    plan->shapes[plan->n_shapes - 1].bare_symbol = true;
+    return BEAST_OK;
+}
+
 static beast_status new_node(beast_plan *plan, uint8_t *child)
 {
     if (plan->n_nodes == BEAST_NODES_MAX)
@@ -95,10 +103,10 @@ static beast_status along(beast_plan *plan, uint8_t from, const beast_step *step
     return BEAST_BAD_ARGUMENT;
 }
 
-/* Lays a path into the tree for the shape being built, and hangs `capture` at its end. */
+/* Lays a path into the tree for a shape, and hangs `capture` at its end. */
 static beast_status lay(beast_plan *plan, const beast_step *steps, uint32_t n, beast_capture capture)
 {
-    uint8_t at = 0, walks = 0, shape = (uint8_t)(plan->n_shapes - 1);
+    uint8_t at = 0, walks = 0, shape = capture.shape;
     bool condition = capture.role < 0;
     uint32_t slot = condition ? 0 : beast_slot_bit(shape, (uint32_t)capture.role);
     beast_shape *own = &plan->shapes[shape];
@@ -114,7 +122,7 @@ static beast_status lay(beast_plan *plan, const beast_step *steps, uint32_t n, b
         plan->nodes[at].slots |= slot;
         if (steps[i].kind != BEAST_STEP_FIRST && steps[i].kind != BEAST_STEP_LAST)
             continue;
-        if (condition)
+        if (condition || shape == BEAST_FRAME_SHAPE)
             return BEAST_BAD_ARGUMENT;
         if (walks == BEAST_WALKS_MAX)
             return BEAST_FULL;
@@ -124,7 +132,6 @@ static beast_status lay(beast_plan *plan, const beast_step *steps, uint32_t n, b
     }
     if (!condition)
         own->level[capture.role] = walks;
-    capture.shape = shape;
     capture.next = plan->nodes[at].captures;
     plan->captures[plan->n_captures] = capture;
     plan->nodes[at].captures = plan->n_captures++;
@@ -150,7 +157,7 @@ beast_status beast_plan_condition(beast_plan *plan, const beast_step *steps, uin
     shape->conditions |= bit;
     if (op != BEAST_OP_ABSENT)
         shape->must_hold |= bit;
-    return lay(plan, steps, n, (beast_capture){.role = -1, .condition = plan->n_conditions++});
+    return lay(plan, steps, n, (beast_capture){.shape = condition->shape, .role = -1, .condition = plan->n_conditions++});
 }
 
 beast_status beast_plan_value(beast_plan *plan, const beast_step *steps, uint32_t n, beast_role role,
@@ -158,15 +165,27 @@ beast_status beast_plan_value(beast_plan *plan, const beast_step *steps, uint32_
 {
     if (plan->sealed || plan->n_shapes == 0)
         return BEAST_WRONG_STATE;
-    beast_shape *shape = &plan->shapes[plan->n_shapes - 1];
+    uint8_t number = (uint8_t)(plan->n_shapes - 1);
+    beast_shape *shape = &plan->shapes[number];
     if (shape->has[role])
         return BEAST_BAD_ARGUMENT;
     shape->has[role] = true;
     shape->format[role] = format;
-    return lay(plan, steps, n, (beast_capture){.role = (int8_t)role});
+    return lay(plan, steps, n, (beast_capture){.shape = number, .role = (int8_t)role});
 }
 
-/* Symbol and times must stand beside the price or above it: they may walk its arrays only. */
+beast_status beast_plan_sequence(beast_plan *plan, const beast_step *steps, uint32_t n)
+{
+    bool *has = &plan->shapes[BEAST_FRAME_SHAPE].has[BEAST_ROLE_SEQUENCE];
+    if (plan->sealed)
+        return BEAST_WRONG_STATE;
+    if (*has)
+        return BEAST_BAD_ARGUMENT;
+    *has = true;
+    return lay(plan, steps, n, (beast_capture){.shape = BEAST_FRAME_SHAPE, .role = BEAST_ROLE_SEQUENCE});
+}
+
+/* Symbol, times and number must stand beside the price or above it: they may walk its arrays only. */
 static bool walks_along(const beast_shape *shape, beast_role role)
 {
     uint8_t level = shape->level[role];
@@ -181,6 +200,8 @@ beast_status beast_plan_seal(beast_plan *plan)
     for (uint32_t s = 0; s < plan->n_shapes; s++) {
         const beast_shape *shape = &plan->shapes[s];
         if (!shape->has[BEAST_ROLE_PRICE] || !shape->has[BEAST_ROLE_SYMBOL] || !shape->conditions)
+            return BEAST_BAD_ARGUMENT;
+        if (shape->has[BEAST_ROLE_SEQUENCE] && plan->shapes[BEAST_FRAME_SHAPE].has[BEAST_ROLE_SEQUENCE])
             return BEAST_BAD_ARGUMENT;
         for (beast_role role = BEAST_ROLE_SYMBOL; role < BEAST_ROLES; role++)
             if (!walks_along(shape, role))

@@ -5,6 +5,7 @@
 #include "extract.h"
 
 #define BEAST_NODES_MAX 96
+#define BEAST_FRAME_SHAPE BEAST_SHAPES_MAX /* the frame itself, of whatever shape; its only role is SEQUENCE */
 #define BEAST_NONE 0 /* the root is nobody's child, edge or capture, so its number is free to mean none */
 
 /* How one gets from a node to a child. Edges of a node are a list. */
@@ -40,6 +41,7 @@ typedef struct beast_condition {
 } beast_condition;
 
 typedef struct beast_shape {
+    bool bare_symbol;             /* a number may stand for the symbol */
     bool has[BEAST_ROLES];
     uint8_t level[BEAST_ROLES];   /* how many arrays the role's path walks */
     uint8_t node[BEAST_ROLES][BEAST_WALKS_MAX]; /* the elements it walks over */
@@ -56,7 +58,7 @@ struct beast_plan {
     beast_edge edges[BEAST_NODES_MAX];
     beast_capture captures[BEAST_NODES_MAX];
     beast_condition conditions[BEAST_CONDITIONS_MAX];
-    beast_shape shapes[BEAST_SHAPES_MAX];
+    beast_shape shapes[BEAST_SHAPES_MAX + 1];
 };
 
 /* A slot is one role of one shape. */

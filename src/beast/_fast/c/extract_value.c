@@ -1,4 +1,4 @@
-/* Prices, symbols and times as frames write them. */
+/* Prices, symbols, times and numbers as frames write them. */
 #include <string.h>
 
 #include "extract.h"
@@ -18,11 +18,6 @@ bool beast_value_decode(const beast_value *value, uint8_t room[BEAST_VALUE_MAX],
         return false;
     *text = (beast_slice){room, beast_json_decode(value->ptr, value->len, room, BEAST_VALUE_MAX)};
     return true;
-}
-
-bool beast_value_text(const beast_value *value, uint8_t room[BEAST_VALUE_MAX], beast_slice *text)
-{
-    return beast_value_decode(value, room, text) && text->len >= 1 && text->len <= BEAST_VALUE_MAX;
 }
 
 /* Writes digits and point out: `digits` (n of them) with the point after the first `point`, which may lie outside.
@@ -116,11 +111,10 @@ static int64_t read_fraction(const uint8_t **p, const uint8_t *end, uint32_t pow
 {
     int64_t value = 0;
     const uint8_t *at = *p;
-    for (; at < end && beast_json_is_digit(*at); at++)
-        if (power > 0) {
-            value = value * 10 + (*at - '0');
-            power--;
-        }
+    for (; power > 0 && at < end && beast_json_is_digit(*at); at++, power--)
+        value = value * 10 + (*at - '0');
+    while (at < end && beast_json_is_digit(*at))
+        at++;
     *p = at;
     return value * POWERS[power];
 }
@@ -242,4 +236,28 @@ int64_t beast_value_time(const beast_value *value, beast_time_format format)
     if (format == BEAST_TIME_RFC3339)
         return rfc3339_time(text.ptr, text.ptr + text.len);
     return unix_time(text.ptr, text.ptr + text.len, powers[format]);
+}
+
+bool beast_value_sequence(const beast_value *value, uint64_t *sequence)
+{
+    uint8_t room[BEAST_VALUE_MAX];
+    beast_slice text;
+    int64_t eight;
+    uint64_t number = 0;
+    if (!beast_value_text(value, room, &text) || text.len > 20)
+        return false;
+    const uint8_t *p = text.ptr, *end = p + text.len;
+    if (end - p >= 8 && read_eight(p, &eight)) {
+        number = (uint64_t)eight;
+        p += 8;
+    }
+    for (; p < end && p - text.ptr < 19 && beast_json_is_digit(*p); p++)
+        number = number * 10 + (uint64_t)(*p - '0');
+    if (p < end && beast_json_is_digit(*p)) { /* a 20th digit may still fit */
+        uint64_t digit = (uint64_t)(*p++ - '0');
+        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, digit, &number))
+            return false;
+    }
+    *sequence = number;
+    return p == end;
 }

@@ -43,6 +43,7 @@ beast_http *beast_http_new(beast_lane *lane, int listen_fd, const beast_http_con
         return NULL;
     http->lane = lane;
     http->listen_fd = listen_fd;
+    http->sample_every = config->latency_sample;
     http->request.price.scratch = http->scratch;
     http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     set_options(listen_fd);
@@ -147,7 +148,7 @@ static void run_round(beast_http *http, const struct epoll_event *events, int n)
             accepts = true;
     }
     beast_reader_leave(&http->lane->reader);
-    beast_usage_publish(http->lane->usage);
+    beast_usage_publish(http->lane->usage, http->lane->shared->usage_fd);
     beast_http_expire(&http->pool, http->moment.now_ns);
     if (accepts && http->listen_fd >= 0)
         accept_some(http);

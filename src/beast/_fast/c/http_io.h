@@ -11,6 +11,7 @@ typedef struct beast_http_config {
     int64_t head_ns;          /* a request must be whole this long after its first byte */
     int64_t idle_ns;          /* keep-alive: silence between requests */
     int64_t send_ns;          /* a client that doesn't read its answers */
+    uint32_t latency_sample;  /* one of so many turns that answer is timed into the lane's histogram; 0: none */
     beast_http_sources *sources; /* shared by all lanes; NULL: connections are not counted by source */
 } beast_http_config;
 

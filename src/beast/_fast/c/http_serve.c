@@ -5,6 +5,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "worker.h"
+
 /* Bytes of one connection on their way through one round: all that came in, how much of it is answered, and what
  * of the answers is not yet sent. */
 typedef struct turn {
@@ -73,6 +75,17 @@ static void answer_all(beast_http *http, beast_http_conn *conn, turn *now, bool 
     } while (now->out_len == 0 && !now->failed && now->answered < now->in_len);
 }
 
+/* TCP has no stamp of the kernel's for a request: its time begins when this lane learnt that bytes are there, so that
+ * what it did for others of the round counts, and ends when the kernel has all answers. */
+static void record_latency(beast_http *http, const turn *now)
+{
+    bool answered = now->answered > 0 && now->out_len == 0 && !now->failed;
+    if (http->sample_every == 0 || !answered || ++http->answered < http->sample_every)
+        return;
+    http->answered = 0;
+    beast_histogram_add(&http->lane->latency, beast_moment_now().now_ns - http->moment.now_ns);
+}
+
 /* Everything it was owed is sent: away with it, and with the bytes that nobody has answered. */
 static void hand_over(beast_http *http, beast_http_conn *conn, const uint8_t *unread, uint32_t len)
 {
@@ -98,6 +111,7 @@ static void take_turn(beast_http *http, beast_http_conn *conn, uint32_t len, boo
     turn now = {.in = http->in, .in_len = len};
     int64_t now_ns = http->moment.now_ns;
     answer_all(http, conn, &now, more);
+    record_latency(http, &now);
     const uint8_t *rest = now.in + now.answered;
     uint32_t rest_len = now.in_len - now.answered;
     if (now.failed) {

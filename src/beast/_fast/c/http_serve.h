@@ -10,7 +10,8 @@ struct beast_http {
     int listen_fd, epoll_fd;
     int64_t accept_again_ns; /* CLOCK_MONOTONIC: descriptors ran out, the listener is left alone until then; or 0 */
     bool draining;
-    beast_moment moment; /* of this round */
+    beast_moment moment; /* of this round: epoll has just told whose bytes are there */
+    uint32_t sample_every, answered; /* of so many turns that answer one is timed; how many did since the last one */
     beast_http_pool pool;
     beast_http_heads heads;
     beast_http_request request;

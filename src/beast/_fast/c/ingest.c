@@ -1,17 +1,27 @@
 #include "ingest.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "believe.h"
+#include "continuity.h"
 #include "feed_link.h"
 
-/* What is held of one symbol. */
+/* What is held of one symbol: the newest trade, believed or waiting, and what was learnt from those before it. */
 typedef struct entry {
     uint32_t instrument;
     uint16_t symbol_len; /* 0: the place is free */
     uint16_t price_len;  /* 0: no trade yet */
+    uint32_t epoch;      /* of the link, when it came */
+    double value;
     int64_t order_ns, time_ns;
     int64_t received_ns, fresh_ns;
+    beast_belief belief;
+    int64_t interval_ns, deviation_ns;
+    uint64_t trades, held, confirmed;
+    beast_numbering numbering;
     uint8_t price[BEAST_PRICE_MAX];
     uint8_t symbol[BEAST_VALUE_MAX];
 } entry;
@@ -21,6 +31,11 @@ struct beast_ingest {
     uint8_t prefix[BEAST_VALUE_MAX];
     beast_link *link;
     uint32_t epoch;
+    bool waits;            /* some symbol may have a trade that waits */
+    uint32_t until_sample; /* frames with trades until one is timed */
+    beast_ingest *next, **from; /* in the list of all */
+    beast_numbering numbering; /* of its frames */
+    beast_gaps gaps;
     uint32_t mask;    /* of the table of entries: open addressing, at most half full */
     entry *entries;
     beast_extraction extraction;
@@ -42,13 +57,22 @@ beast_ingest *beast_ingest_new(const beast_ingest_config *config)
         free(ingest);
         return NULL;
     }
+    ingest->from = &config->all->first;
+    ingest->next = config->all->first;
+    if (ingest->next)
+        ingest->next->from = &ingest->next;
+    config->all->first = ingest;
     return ingest;
 }
 
 void beast_ingest_free(beast_ingest *ingest)
 {
-    if (ingest)
-        free(ingest->entries);
+    if (!ingest)
+        return;
+    *ingest->from = ingest->next;
+    if (ingest->next)
+        ingest->next->from = ingest->from;
+    free(ingest->entries);
     free(ingest);
 }
 
@@ -100,6 +124,23 @@ beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbo
     return BEAST_OK;
 }
 
+beast_status beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, beast_fold fold, const uint8_t *prefix,
+                               uint32_t prefix_len)
+{
+    if (prefix_len > BEAST_VALUE_MAX)
+        return BEAST_BAD_ARGUMENT;
+    ingest->config.plan = plan;
+    ingest->config.fold = fold;
+    ingest->config.prefix_len = prefix_len;
+    if (prefix_len)
+        memcpy(ingest->prefix, prefix, prefix_len);
+    memset(&ingest->extraction, 0, sizeof ingest->extraction); /* the form it has learnt is the old plan's */
+    memset(&ingest->numbering, 0, sizeof ingest->numbering);   /* and so are the numbers */
+    for (uint32_t i = 0; i <= ingest->mask; i++)
+        memset(&ingest->entries[i].numbering, 0, sizeof ingest->entries[i].numbering);
+    return BEAST_OK;
+}
+
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
 {
     ingest->epoch = epoch;
@@ -139,39 +180,119 @@ static entry *find_wire(beast_ingest *ingest, const beast_slice *symbol)
     return at->symbol_len ? at : NULL;
 }
 
+/* What a trade is to the one that is held. */
+typedef enum news { NEWS, TOLD_AGAIN, OUTDATED } news;
+
+/* The smoothed interval between trades and its mean deviation, as RFC 6298 has them for round trips. */
+static void learn_interval(entry *at, int64_t received_ns)
+{
+    int64_t interval = received_ns > at->received_ns ? received_ns - at->received_ns : 0;
+    if (at->trades == 2) {
+        at->interval_ns = interval;
+        at->deviation_ns = interval / 2;
+        return;
+    }
+    int64_t off = interval - at->interval_ns;
+    at->deviation_ns += ((off < 0 ? -off : off) - at->deviation_ns) / 4;
+    at->interval_ns += off / 8;
+}
+
 /* Takes the trade into the entry, unless a newer one is there. */
-static bool hold(entry *at, const beast_trade *trade, int64_t received_ns, int64_t wall_ns, int64_t backfill_ns)
+static news take_in(entry *at, const beast_trade *trade, int64_t received_ns, int64_t wall_ns, int64_t backfill_ns)
 {
     int64_t time_ns = trade->time_ns ? trade->time_ns : wall_ns;
     int64_t order_ns = time_ns < wall_ns ? time_ns : wall_ns;
     /* Only a clock that was set back makes a trade that is newer by its own time seem older by ours. */
     if (at->price_len && order_ns < at->order_ns && trade->time_ns && trade->time_ns < at->time_ns)
-        return false;
+        return OUTDATED;
     at->order_ns = order_ns;
     if (time_ns == at->time_ns && trade->price.len == at->price_len &&
         memcmp(trade->price.ptr, at->price, at->price_len) == 0)
-        return true; /* the trade we hold, told again: it proves the price anew, but wasn't received now */
+        return TOLD_AGAIN;
     int64_t lag_ns = wall_ns - order_ns;
+    if (at->trades++)
+        learn_interval(at, received_ns);
     at->time_ns = time_ns;
     at->received_ns = received_ns;
     at->fresh_ns = lag_ns > backfill_ns ? received_ns - lag_ns : received_ns;
     at->price_len = (uint16_t)trade->price.len;
     memcpy(at->price, trade->price.ptr, trade->price.len);
-    return true;
+    at->value = beast_decimal_value(at->price, at->price_len);
+    return NEWS;
+}
+
+static void settle(beast_ingest *ingest, entry *at, uint8_t confirmed, uint8_t dropped)
+{
+    at->confirmed += confirmed;
+    if (confirmed)
+        beast_count(ingest->config.counters, BEAST_COUNTER_trades_confirmed, confirmed);
+    if (dropped)
+        beast_count(ingest->config.counters, BEAST_COUNTER_trades_dropped, dropped);
+}
+
+/* False: the trade waits until others confirm it. */
+static bool believe(beast_ingest *ingest, entry *at, double band)
+{
+    beast_price_table *table = ingest->config.table;
+    bool usual = band == 0 || beast_is_usual(&at->belief, at->value, band);
+    double others = usual ? NAN : beast_price_others(table, at->instrument, at->received_ns);
+    beast_verdict verdict = beast_believe(&at->belief, at->value, usual, others, band,
+                                          beast_table_rules(table)->confirmations);
+    if (verdict.confirmed || verdict.dropped)
+        settle(ingest, at, verdict.confirmed, verdict.dropped);
+    if (verdict.believed)
+        return true;
+    at->held++;
+    ingest->waits = true;
+    beast_price_hold(table, at->instrument);
+    return false;
+}
+
+static void publish(beast_ingest *ingest, const entry *at)
+{
+    const beast_quote quote = {
+        .price = at->price,
+        .price_len = at->price_len,
+        .value = at->value,
+        .time_ns = at->time_ns,
+        .received_ns = at->received_ns,
+        .fresh_ns = at->fresh_ns,
+        .epoch = at->epoch,
+        .tier = 1,
+    };
+    beast_price_put(ingest->config.table, at->instrument, &quote);
 }
 
 static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_t received_ns, int64_t wall_ns)
 {
     const beast_ingest_config *config = &ingest->config;
     entry *at = find_wire(ingest, &trade->symbol);
-    if (!at)
+    double band = at ? beast_price_band(config->table, at->instrument) : -1;
+    if (band < 0)
         return BEAST_COUNTER_trades_unmapped;
-    if (!hold(at, trade, received_ns, wall_ns, config->backfill_ns))
+    if (trade->sequenced)
+        beast_follow(&at->numbering, trade->sequence_first, trade->sequence, received_ns, at->instrument, &ingest->gaps);
+    news what = take_in(at, trade, received_ns, wall_ns, config->backfill_ns);
+    /* A trade told again proves a price anew, but wasn't received now; nor does it confirm itself. */
+    if (what == OUTDATED || (what == TOLD_AGAIN && at->belief.waiting))
         return BEAST_COUNTER_trades_outdated;
-    beast_status status =
-        beast_price_publish(config->table, at->instrument, at->price, at->price_len, at->time_ns, at->received_ns,
-                            at->fresh_ns, ingest->epoch, 1);
-    return status == BEAST_OK ? BEAST_COUNTER_ws_trades : BEAST_COUNTER_trades_unmapped;
+    at->epoch = ingest->epoch;
+    if (what == NEWS && !believe(ingest, at, band))
+        return BEAST_COUNTER_trades_held;
+    publish(ingest, at);
+    return BEAST_COUNTER_ws_trades;
+}
+
+/* How long a frame took from being read to being visible: of every 64th, since asking the clock costs as much as a
+ * tenth of a frame. */
+static void sample_visible(beast_ingest *ingest, int64_t received_ns)
+{
+    struct timespec now;
+    if (ingest->until_sample--)
+        return;
+    ingest->until_sample = 63;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    beast_histogram_add(ingest->config.visible, now.tv_sec * INT64_C(1000000000) + now.tv_nsec - received_ns);
 }
 
 beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
@@ -181,6 +302,10 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
     beast_ingested result = {.kind = beast_extract(ingest->config.plan, frame, len, &ingest->extraction)};
     beast_count(counters, BEAST_COUNTER_frames, 1);
     beast_link_proven(ingest->link, received_ns);
+    if (ingest->extraction.sequenced) {
+        uint64_t number = ingest->extraction.sequence;
+        beast_follow(&ingest->numbering, number, number, received_ns, BEAST_GAP_LINK, &ingest->gaps);
+    }
     if (result.kind != BEAST_FRAME_TRADE)
         return result;
     const beast_trades *trades = ingest->extraction.trades;
@@ -197,5 +322,70 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
         beast_count(counters, BEAST_COUNTER_frames_malformed, 1);
     if (!trades->count && !trades->bad_prices && !trades->nameless)
         beast_count(counters, BEAST_COUNTER_frames_ignored, 1);
+    beast_price_flush(ingest->config.table, received_ns);
+    if (result.published)
+        sample_visible(ingest, received_ns);
     return result;
+}
+
+/* Looks again at a symbol's trade that waits; false: it still does. */
+static bool look_again(beast_ingest *ingest, entry *at, int64_t now_ns)
+{
+    double band = beast_price_band(ingest->config.table, at->instrument);
+    if (band < 0)
+        return false;
+    double others = beast_price_others(ingest->config.table, at->instrument, now_ns);
+    uint8_t confirmed = beast_release(&at->belief, at->value, others, band);
+    if (!confirmed)
+        return false;
+    settle(ingest, at, confirmed, 0);
+    publish(ingest, at);
+    return true;
+}
+
+static void sweep(beast_ingest *ingest, int64_t now_ns)
+{
+    bool waits = false;
+    for (uint32_t i = 0; i <= ingest->mask; i++) {
+        entry *at = &ingest->entries[i];
+        waits |= at->belief.waiting && !look_again(ingest, at, now_ns);
+    }
+    ingest->waits = waits;
+}
+
+void beast_ingests_sweep(const beast_ingests *all, int64_t now_ns)
+{
+    for (beast_ingest *ingest = all->first; ingest; ingest = ingest->next)
+        if (ingest->waits)
+            sweep(ingest, now_ns);
+}
+
+bool beast_ingest_symbol(const beast_ingest *ingest, uint32_t *place, beast_symbol *out)
+{
+    while (*place <= ingest->mask) {
+        const entry *at = &ingest->entries[(*place)++];
+        if (!at->symbol_len)
+            continue;
+        *out = (beast_symbol){
+            .symbol = {at->symbol, at->symbol_len},
+            .instrument = at->instrument,
+            .trades = at->trades,
+            .received_ns = at->received_ns,
+            .interval_ns = at->interval_ns,
+            .deviation_ns = at->deviation_ns,
+            .held = at->held,
+            .confirmed = at->confirmed,
+            .waiting = at->belief.waiting,
+        };
+        return true;
+    }
+    return false;
+}
+
+uint32_t beast_ingest_gaps(beast_ingest *ingest, beast_gap out[static BEAST_GAPS_MAX])
+{
+    uint32_t count = ingest->gaps.count;
+    memcpy(out, ingest->gaps.gap, count * sizeof *out);
+    ingest->gaps.count = 0;
+    return count;
 }

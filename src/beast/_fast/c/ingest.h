@@ -3,22 +3,34 @@
  *
  * Trades are ordered by their own time, but never later than the clock that received them: one trade dated into the
  * future can't shut out those that follow. Nor can a clock that was set back: a trade that is newer by its own time
- * wins then, too, and so does one without a time. Of two equal ones the later frame wins. */
+ * wins then, too, and so does one without a time. Of two equal ones the later frame wins.
+ *
+ * A trade that can't be believed (believe.h) waits, until later ones or other exchanges confirm it; the price published
+ * before stays, but no link vouches for it. */
 #ifndef BEAST_INGEST_H
 #define BEAST_INGEST_H
 
+#include "continuity.h"
 #include "counters.h"
 #include "extract.h"
+#include "histogram.h"
 #include "price_table.h"
 
 typedef enum beast_fold { BEAST_FOLD_NONE, BEAST_FOLD_UPPER, BEAST_FOLD_LOWER } beast_fold;
 
 typedef struct beast_ingest beast_ingest;
 
+/* All that feed one table, for what concerns them all. */
+typedef struct beast_ingests {
+    beast_ingest *first;
+} beast_ingests;
+
 typedef struct beast_ingest_config {
-    const beast_plan *plan; /* must outlive the ingest, as table and counters must */
+    const beast_plan *plan; /* must outlive the ingest, as the next four must */
+    beast_ingests *all;
     beast_price_table *table;
     beast_counters *counters;
+    beast_histogram *visible; /* of durations from received_ns to a price in the table, of some frames */
     uint32_t link;
     int64_t backfill_ns;    /* a trade further behind the clock than this is fresh since its own time only */
     beast_fold fold;        /* of ASCII letters, before a symbol is looked up */
@@ -39,6 +51,10 @@ void beast_ingest_free(beast_ingest *ingest);
  * after prefix and fold. BAD_ARGUMENT: too long, empty, or twice. On failure nothing has changed. */
 beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbols, const uint32_t *instruments,
                                   uint32_t n);
+/* Reads by another plan from now on, which must outlive the ingest. What is held stays; the symbols are to be given anew
+ * where fold or prefix differ. BAD_ARGUMENT: the prefix is too long; nothing has changed. */
+beast_status beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, beast_fold fold, const uint8_t *prefix,
+                               uint32_t prefix_len);
 /* Trades from now on came over this epoch of the link. */
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch);
 void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns);
@@ -48,5 +64,26 @@ void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns);
  * the same moment. Allocates nothing. */
 beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                  int64_t wall_ns);
+
+/* Publishes what waits and what other exchanges have come to confirm. */
+void beast_ingests_sweep(const beast_ingests *all, int64_t now_ns);
+
+/* How one symbol fares. */
+typedef struct beast_symbol {
+    beast_slice symbol;
+    uint32_t instrument;
+    uint64_t trades;      /* newer than the one before; those told again don't count */
+    int64_t received_ns;  /* of the last one; 0: none */
+    int64_t interval_ns;  /* between trades, smoothed; 0: not yet known */
+    int64_t deviation_ns; /* from it, smoothed */
+    uint64_t held, confirmed;
+    uint32_t waiting;     /* trades that wait to be confirmed */
+} beast_symbol;
+
+/* The next symbol from *place on, which begins at 0 and moves; false at the end. */
+bool beast_ingest_symbol(const beast_ingest *ingest, uint32_t *place, beast_symbol *out);
+
+/* Takes the gaps in the exchange's numbers since they were last taken; returns how many there are. */
+uint32_t beast_ingest_gaps(beast_ingest *ingest, beast_gap out[static BEAST_GAPS_MAX]);
 
 #endif

@@ -40,6 +40,7 @@ typedef struct beast_shared {
     _Atomic int64_t park_ns;       /* how long a parked request may wait */
     _Atomic uint32_t draining;     /* stop was asked: answer what was received, then leave */
     int wake_fd;                   /* eventfd: the main thread has something to take */
+    int usage_fd;                  /* eventfd: a usage ring has filled beyond its half */
     beast_rest rests[BEAST_STATES][BEAST_TIERS];
 } beast_shared;
 
@@ -52,9 +53,11 @@ typedef struct beast_lane {
     beast_usage_ring *usage;
     beast_miss_ring *misses;          /* UDP lanes only, else NULL */
     beast_handover_ring *handovers;   /* HTTP lanes only, else NULL */
+    bool waits;                       /* the main thread's, now and then: who asks will ask again, see beast_query_turn */
     beast_reader reader;
     beast_counters counters;
     beast_histogram latency; /* of a request, kernel to kernel; the main thread's: of a price, frame read to visible */
+    beast_histogram parked;  /* the main thread's: of a UDP request that waited for a slower tier */
 } beast_lane;
 
 /* Parameters that change while serving; any thread. */

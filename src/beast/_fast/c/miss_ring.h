@@ -12,6 +12,7 @@
 #include "status.h"
 
 typedef struct beast_miss {
+    int64_t received_ns;  /* CLOCK_MONOTONIC of its batch */
     int64_t deadline_ns;  /* CLOCK_MONOTONIC: after this the client is told `stale` or `unknown_asset` */
     uint32_t lane;        /* whose socket the answer leaves by */
     uint32_t key_number;  /* already admitted */

@@ -28,13 +28,17 @@ static bool name_is_good(const char *name, size_t max, char first_letter)
     return len > 0;
 }
 
-/* Assets together, the operator's order within; exchanges by name as memcmp has it. */
+static bool is_consensus(const row *row) { return row->number == BEAST_CONSENSUS; }
+
+/* Assets together, the operator's order within; exchanges by name as memcmp has it; a consensus behind its sources. */
 static int compare_rows(const void *left, const void *right)
 {
     const row *a = left, *b = right;
     int order = memcmp(a->asset.word, b->asset.word, sizeof a->asset.word);
     if (order != 0)
         return order;
+    if (is_consensus(a) || is_consensus(b))
+        return is_consensus(a) - is_consensus(b);
     if (a->from->priority != b->from->priority)
         return a->from->priority < b->from->priority ? -1 : 1;
     return memcmp(a->exchange.word, b->exchange.word, sizeof a->exchange.word);
@@ -93,6 +97,9 @@ static void fill_slot(beast_slot *slot, beast_origin *origin, const row *row)
     }
     origin->slot = slot;
     origin->time_ns = -1;
+    origin->band = from->band_bps / 1e4;
+    origin->weight = from->weight;
+    memcpy(origin->currency, from->currency, strlen(from->currency));
     slot->id = from->id;
     slot->link = from->link;
     slot->exchange = (uint8_t)row->number;
@@ -107,39 +114,68 @@ static void index_add(beast_layout *layout, uint64_t hash, uint32_t slot)
     layout->index[at] = (hash >> 32 << 32) | (slot + 1);
 }
 
+/* The asset's slots from `first` on have been placed; those that may vote learn for what. */
+static void place_consensus(beast_layout *layout, beast_slot *first, beast_origin *consensus)
+{
+    consensus->slot->tailed = true;
+    consensus->next = layout->first_consensus;
+    layout->first_consensus = consensus;
+    for (uint32_t i = 0; i < first->siblings; i++) {
+        beast_origin *source = &layout->origins[first[i].id];
+        if (source->weight > 0 && strcmp(source->currency, consensus->currency) == 0)
+            source->consensus = consensus;
+    }
+}
+
 static bool place_rows(beast_layout *layout, const row *rows, uint32_t n)
 {
     beast_slot *first = NULL;
-    for (uint32_t i = 0; i < n; i++) {
-        beast_slot *slot = &layout->slots[i];
-        fill_slot(slot, &layout->origins[rows[i].from->id], &rows[i]);
-        if (i == 0 || memcmp(rows[i].asset.word, rows[i - 1].asset.word, sizeof rows[i].asset.word) != 0) {
+    for (uint32_t i = 0, at = 0; i < n; i++, at++) {
+        beast_slot *slot = &layout->slots[at];
+        beast_origin *origin = &layout->origins[rows[i].from->id];
+        bool begins = i == 0 || memcmp(rows[i].asset.word, rows[i - 1].asset.word, sizeof rows[i].asset.word) != 0;
+        fill_slot(slot, origin, &rows[i]);
+        if (begins)
             first = slot;
-            index_add(layout, rows[i].hash, i);
-        }
+        origin->first = first;
         uint64_t pair = beast_place_hash(rows[i].hash, rows[i].number);
         uint32_t count;
         if (beast_layout_find(layout, rows[i].number, &rows[i].asset, pair, &count))
             return false;
-        index_add(layout, pair, i);
+        index_add(layout, pair, at);
+        if (is_consensus(&rows[i])) {
+            place_consensus(layout, first, origin);
+            at += BEAST_TAIL_SLOTS;
+            continue;
+        }
+        if (begins)
+            index_add(layout, rows[i].hash, at);
         first->siblings++;
     }
     return true;
 }
 
-static bool allocate(beast_layout *layout, uint32_t n, uint32_t max)
+static uint32_t count_slots(const beast_instrument *list, uint32_t n)
+{
+    uint32_t slots = n;
+    for (uint32_t i = 0; i < n; i++)
+        if (list[i].exchange && strcmp(list[i].exchange, BEAST_CONSENSUS_NAME) == 0)
+            slots += BEAST_TAIL_SLOTS;
+    return slots;
+}
+
+static bool allocate(beast_layout *layout, uint32_t n, uint32_t slots, uint32_t max)
 {
     uint32_t capacity = 16;
     while (capacity < 4 * n) /* at most two entries an instrument, half full */
         capacity *= 2;
     layout->mask = capacity - 1;
-    layout->n_slots = n;
     layout->index = calloc(capacity, sizeof *layout->index);
     layout->origins = calloc(max + 1, sizeof *layout->origins);
-    layout->slots = aligned_alloc(_Alignof(beast_slot), (n + 1) * sizeof *layout->slots);
+    layout->slots = aligned_alloc(_Alignof(beast_slot), (slots + 1) * sizeof *layout->slots);
     if (!layout->index || !layout->origins || !layout->slots)
         return false;
-    memset(layout->slots, 0, (n + 1) * sizeof *layout->slots);
+    memset(layout->slots, 0, (slots + 1) * sizeof *layout->slots);
     return true;
 }
 
@@ -149,7 +185,7 @@ beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint3
     row *rows = layout ? calloc(n + 1, sizeof *rows) : NULL;
     errno = n <= max_instruments ? ENOMEM : EINVAL;
     bool good = false;
-    if (rows && allocate(layout, n, max_instruments)) {
+    if (rows && allocate(layout, n, count_slots(list, n), max_instruments)) {
         errno = EINVAL;
         good = read_rows(layout, rows, list, n, max_instruments) && place_rows(layout, rows, n);
     }

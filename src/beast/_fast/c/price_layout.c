@@ -1,4 +1,6 @@
 /* Look-ups in a layout: the readers' side of the index. */
+#include <string.h>
+
 #include "price_layout.h"
 
 #define MIX UINT64_C(0x9E3779B97F4A7C15) /* 2^64 / golden ratio */
@@ -36,7 +38,8 @@ uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exc
     for (uint32_t i = 0; i < layout->n_exchanges; i++)
         if (layout->exchange[i][0] == exchange->word[0] && layout->exchange[i][1] == exchange->word[1])
             return i + 1;
-    return 0;
+    static const char consensus[sizeof layout->exchange[0]] = BEAST_CONSENSUS_NAME;
+    return memcmp(exchange->word, consensus, sizeof consensus) == 0 ? BEAST_CONSENSUS : 0;
 }
 
 /* The bytes of word `i` that a text of `len` bytes reaches into. */

@@ -9,11 +9,12 @@
 #define BEAST_TEXT_WORDS (BEAST_SLOT_TEXT / 8)
 
 /* The text is five constant pieces around the four that vary:
- *     head {"asset":"A","price":   body ,"currency":"C","exchange":"E","source":"E-   way ws","timestamp":" */
+ *     head {"asset":"A","price":   body ,"currency":"C","exchange":"E","source":"E-   way ws","timestamp":"
+ * A consensus' answer goes on with what its tail says, which lies behind the slot. */
 #define BEAST_HEAD_MAX (sizeof "{\"asset\":\"\",\"price\":" - 1 + BEAST_ASSET_MAX)
 #define BEAST_BODY_LEN_MAX                                                                        \
     (sizeof ",\"currency\":\"\",\"exchange\":\"\",\"source\":\"-" - 1 + BEAST_CURRENCY_MAX + 2 * BEAST_EXCHANGE_MAX)
-#define BEAST_WAY_MAX (sizeof "rest\",\"timestamp\":\"" - 1)
+#define BEAST_WAY_MAX (sizeof "median\",\"timestamp\":\"" - 1)
 
 static_assert(BEAST_HEAD_MAX + BEAST_PRICE_MAX + BEAST_BODY_LEN_MAX + BEAST_WAY_MAX + BEAST_TIME_MAX + 1 <=
                   BEAST_SLOT_TEXT,
@@ -34,15 +35,32 @@ struct beast_slot {
     uint16_t siblings; /* in the first slot of an asset: how many it has; else 0 */
     uint8_t exchange;  /* number in this layout, from 1 */
     uint8_t price_at;
-    uint16_t reserved;
+    uint16_t tailed;   /* a consensus: a beast_tail follows */
     _Atomic uint64_t text[BEAST_TEXT_WORDS];
 };
 static_assert(sizeof(struct beast_slot) == 4 * BEAST_CACHE_LINE, "a slot is four cache lines");
 
+/* Of a slot with a price: the members that name the sources; else the error's. Under the slot's lock. */
+typedef struct beast_tail {
+    _Atomic uint64_t len;
+    _Atomic uint64_t text[BEAST_TAIL_MAX / 8];
+} beast_tail;
+#define BEAST_TAIL_SLOTS ((sizeof(beast_tail) + sizeof(struct beast_slot) - 1) / sizeof(struct beast_slot))
+
 /* What the writer keeps of an instrument, by its id: cold to readers. */
 typedef struct beast_origin {
     beast_slot *slot; /* NULL: no such instrument */
+    beast_slot *first; /* of the asset's; `siblings` says how many */
     int64_t time_ns;  /* of the trade held */
+    double value;     /* of its price */
+    double band;      /* negative: as the rules say */
+    uint32_t weight;
+    bool held;        /* a newer trade waits to be confirmed */
+    bool dirty;       /* a consensus that one of its sources has changed: in the table's list */
+    struct beast_origin *consensus;  /* that this is a source of; NULL: none */
+    struct beast_origin *next;       /* all of a layout's consensus */
+    struct beast_origin *next_dirty;
+    char currency[BEAST_CURRENCY_MAX + 1];
     uint8_t head_len, body_len;
     char head[BEAST_HEAD_MAX];
     char body[BEAST_BODY_LEN_MAX];
@@ -51,8 +69,8 @@ typedef struct beast_origin {
 struct beast_layout {
     uint64_t *index; /* tag << 32 | slot + 1; 0: free. Open addressing, at most half full */
     uint32_t mask;
-    uint32_t n_slots;
     beast_slot *slots;
+    beast_origin *first_consensus;
     uint32_t n_exchanges;
     uint64_t exchange[BEAST_EXCHANGES_MAX][2];
     beast_origin *origins; /* by instrument id */
@@ -61,6 +79,17 @@ struct beast_layout {
 /* NULL with errno EINVAL or ENOMEM. Every slot holds its constant head, and no price. */
 beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments);
 void beast_layout_free(beast_layout *layout);
+
+/* Under the slot's lock; a tail is only for the slot of a consensus, others have NULL. */
+void beast_origin_publish(beast_origin *origin, const beast_quote *quote, const uint8_t *tail, uint32_t tail_len);
+void beast_origin_forget(beast_origin *origin, const uint8_t *tail, uint32_t tail_len);
+
+/* Computes one consensus, or all of a layout, which nobody need see yet. */
+void beast_origin_agree(beast_price_table *table, const beast_layout *layout, beast_origin *origin, int64_t now_ns);
+void beast_layout_agree(beast_price_table *table, const beast_layout *layout, int64_t now_ns);
+
+/* The writer's own look at an instrument; NULL when there is none. */
+beast_origin *beast_table_origin(const beast_price_table *table, uint32_t id);
 
 /* Decimal text as JSON writes numbers, without sign and exponent. */
 bool beast_is_decimal(const uint8_t *text, uint32_t len);

@@ -1,7 +1,6 @@
 #include "price_table.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +11,10 @@
 struct beast_price_table {
     _Atomic(beast_layout *) now;
     uint32_t max_instruments;
+    beast_price_rules rules;
+    int64_t now_ns;        /* of the last call that told */
+    int64_t flushed_ns;
+    beast_origin *dirty;   /* the first */
     beast_link links[BEAST_LINKS_MAX];
 };
 
@@ -51,8 +54,7 @@ beast_link *beast_table_link(beast_price_table *table, uint32_t link)
     return link < BEAST_LINKS_MAX ? &table->links[link] : NULL;
 }
 
-/* The writer's own look at an instrument; NULL when there is none. */
-static inline beast_origin *origin_of(const beast_price_table *table, uint32_t id)
+beast_origin *beast_table_origin(const beast_price_table *table, uint32_t id)
 {
     if (id >= table->max_instruments)
         return NULL;
@@ -62,14 +64,24 @@ static inline beast_origin *origin_of(const beast_price_table *table, uint32_t i
 
 const beast_slot *beast_price_slot(const beast_price_table *table, uint32_t id)
 {
-    const beast_origin *origin = origin_of(table, id);
+    const beast_origin *origin = beast_table_origin(table, id);
     return origin ? origin->slot : NULL;
 }
 
 int64_t beast_price_time(const beast_price_table *table, uint32_t id)
 {
-    const beast_origin *origin = origin_of(table, id);
+    const beast_origin *origin = beast_table_origin(table, id);
     return origin ? origin->time_ns : -1;
+}
+
+const beast_price_rules *beast_table_rules(const beast_price_table *table)
+{
+    return &table->rules;
+}
+
+void beast_price_judge(beast_price_table *table, const beast_price_rules *rules)
+{
+    table->rules = *rules;
 }
 
 /* Readers that see an odd sequence, or one that changed, read again. */
@@ -86,50 +98,97 @@ static inline void write_end(beast_slot *slot, uint32_t sequence)
     atomic_store_explicit(&slot->sequence, sequence, memory_order_release);
 }
 
+static void write_tail(beast_slot *slot, const uint8_t *text, uint32_t len)
+{
+    beast_tail *tail = (beast_tail *)(slot + 1);
+    atomic_store_explicit(&tail->len, len, memory_order_relaxed);
+    for (uint32_t at = 0; at < len; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, text + at, len - at < 8 ? len - at : 8);
+        atomic_store_explicit(&tail->text[at / 8], word, memory_order_relaxed);
+    }
+}
+
 /* The answer's text up to the quote that closes "timestamp"; `text` has room for whole copies of every piece.
  * Returns its length. */
-static inline uint32_t write_text(uint8_t *text, const beast_origin *origin, const uint8_t *price,
-                                  uint32_t price_len, int64_t time_ns, uint8_t tier, uint32_t *timestamp_len)
+static inline uint32_t write_text(uint8_t *text, const beast_origin *origin, const beast_quote *quote,
+                                  uint32_t *timestamp_len)
 {
-    static const char ws[BEAST_WAY_MAX] = "ws\",\"timestamp\":\"", rest[BEAST_WAY_MAX] = "rest\",\"timestamp\":\"";
+    static const char ways[][BEAST_WAY_MAX] = {"ws\",\"timestamp\":\"", "rest\",\"timestamp\":\"", "median\",\"timestamp\":\""};
+    uint32_t way = origin->slot->tailed ? 2 : quote->tier >= 3;
     uint8_t *end = text;
     memcpy(end, origin->head, sizeof origin->head);
     end += origin->head_len;
-    memcpy(end, price, price_len);
-    end += price_len;
+    memcpy(end, quote->price, quote->price_len);
+    end += quote->price_len;
     memcpy(end, origin->body, sizeof origin->body);
     end += origin->body_len;
-    memcpy(end, tier == 3 ? rest : ws, BEAST_WAY_MAX);
-    end += tier == 3 ? BEAST_WAY_MAX : BEAST_WAY_MAX - 2;
-    *timestamp_len = beast_write_time(end, time_ns);
+    memcpy(end, ways[way], BEAST_WAY_MAX);
+    end += BEAST_WAY_MAX - 4 + 2 * way;
+    *timestamp_len = beast_write_time(end, quote->time_ns);
     end += *timestamp_len;
     memset(end, ' ', 8);
     *end++ = '"';
     return (uint32_t)(end - text);
 }
 
-static void publish(beast_origin *origin, const uint8_t *price, uint32_t price_len, int64_t time_ns,
-                    int64_t received_ns, int64_t fresh_ns, uint32_t epoch, uint8_t tier)
+void beast_origin_publish(beast_origin *origin, const beast_quote *quote, const uint8_t *tail, uint32_t tail_len)
 {
     union {
         uint64_t word[BEAST_TEXT_WORDS + 8];
         uint8_t byte[BEAST_SLOT_TEXT + 64];
     } text;
     uint32_t timestamp_len;
-    uint32_t text_len = write_text(text.byte, origin, price, price_len, time_ns, tier, &timestamp_len);
+    uint32_t text_len = write_text(text.byte, origin, quote, &timestamp_len);
     uint32_t words = (text_len + 7) / 8;
 
     beast_slot *slot = origin->slot;
-    origin->time_ns = time_ns;
+    origin->time_ns = quote->time_ns;
+    origin->value = quote->value;
+    origin->held = false;
     uint32_t sequence = write_begin(slot);
-    atomic_store_explicit(&slot->epoch, epoch, memory_order_relaxed);
-    atomic_store_explicit(&slot->received_ns, received_ns, memory_order_relaxed);
-    atomic_store_explicit(&slot->fresh_ns, fresh_ns, memory_order_relaxed);
-    atomic_store_explicit(&slot->shape, price_len | timestamp_len << 8 | text_len << 16 | (uint32_t)tier << 24,
+    atomic_store_explicit(&slot->epoch, quote->epoch, memory_order_relaxed);
+    atomic_store_explicit(&slot->received_ns, quote->received_ns, memory_order_relaxed);
+    atomic_store_explicit(&slot->fresh_ns, quote->fresh_ns, memory_order_relaxed);
+    atomic_store_explicit(&slot->shape,
+                          quote->price_len | timestamp_len << 8 | text_len << 16 | (uint32_t)(quote->tier & (BEAST_VIA_REST - 1)) << 24,
                           memory_order_relaxed);
     for (uint32_t i = 0; i < words; i++)
         atomic_store_explicit(&slot->text[i], text.word[i], memory_order_relaxed);
+    if (tail)
+        write_tail(slot, tail, tail_len);
     write_end(slot, sequence);
+}
+
+void beast_origin_forget(beast_origin *origin, const uint8_t *tail, uint32_t tail_len)
+{
+    uint32_t sequence = write_begin(origin->slot);
+    atomic_store_explicit(&origin->slot->received_ns, 0, memory_order_relaxed);
+    if (tail)
+        write_tail(origin->slot, tail, tail_len);
+    write_end(origin->slot, sequence);
+    origin->time_ns = -1;
+}
+
+/* The price of one of a consensus' sources is no longer what it was. */
+static inline void touch(beast_price_table *table, beast_origin *source)
+{
+    beast_origin *consensus = source->consensus;
+    if (!consensus || consensus->dirty)
+        return;
+    consensus->dirty = true;
+    consensus->next_dirty = table->dirty;
+    table->dirty = consensus;
+}
+
+beast_status beast_price_put(beast_price_table *table, uint32_t id, const beast_quote *quote)
+{
+    beast_origin *origin = beast_table_origin(table, id);
+    if (!origin)
+        return BEAST_NOT_FOUND;
+    beast_origin_publish(origin, quote, NULL, 0);
+    touch(table, origin);
+    return BEAST_OK;
 }
 
 beast_status beast_price_publish(beast_price_table *table, uint32_t id, const uint8_t *price, uint32_t price_len,
@@ -137,24 +196,40 @@ beast_status beast_price_publish(beast_price_table *table, uint32_t id, const ui
                                  uint8_t tier)
 {
     if (price_len > BEAST_PRICE_MAX || !beast_is_decimal(price, price_len) || time_ns < 0 || received_ns <= 0 ||
-        tier < 1 || tier > 3)
+        tier == 0 || tier == BEAST_VIA_REST || tier > (2 | BEAST_VIA_REST))
         return BEAST_BAD_ARGUMENT;
-    beast_origin *origin = origin_of(table, id);
-    if (!origin)
-        return BEAST_NOT_FOUND;
-    publish(origin, price, price_len, time_ns, received_ns, fresh_ns, epoch, tier);
-    return BEAST_OK;
+    const beast_quote quote = {
+        .price = price,
+        .price_len = price_len,
+        .value = beast_decimal_value(price, price_len),
+        .time_ns = time_ns,
+        .received_ns = received_ns,
+        .fresh_ns = fresh_ns,
+        .epoch = epoch,
+        .tier = tier,
+    };
+    return beast_price_put(table, id, &quote);
 }
 
 void beast_price_forget(beast_price_table *table, uint32_t id)
 {
-    beast_origin *origin = origin_of(table, id);
+    beast_origin *origin = beast_table_origin(table, id);
     if (!origin)
         return;
+    beast_origin_forget(origin, NULL, 0);
+    touch(table, origin);
+}
+
+void beast_price_hold(beast_price_table *table, uint32_t id)
+{
+    beast_origin *origin = beast_table_origin(table, id);
+    if (!origin)
+        return;
+    origin->held = true;
     uint32_t sequence = write_begin(origin->slot);
-    atomic_store_explicit(&origin->slot->received_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&origin->slot->epoch, 0, memory_order_relaxed); /* of no link that is up */
     write_end(origin->slot, sequence);
-    origin->time_ns = -1;
+    touch(table, origin);
 }
 
 /* Takes over the price that the old layout holds for the same asset, exchange and currency. */
@@ -169,7 +244,7 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
     const beast_slot *slot = number ? beast_layout_find(old, number, &asset, pair, &count) : NULL;
     beast_price price;
     uint8_t text[BEAST_SLOT_TEXT];
-    if (!slot || !beast_slot_copy(slot, &price, text))
+    if (!slot || slot->tailed || !beast_slot_copy(slot, &price, text))
         return;
     const beast_origin *before = &old->origins[slot->id];
     beast_origin *after = &layout->origins[to->id];
@@ -177,8 +252,19 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
         return;
     /* An epoch speaks of one link: on another it proves nothing, and no link is ever at 0. */
     uint32_t epoch = price.link == to->link ? price.epoch : 0;
-    publish(after, text + price.price_at, price.price_len, before->time_ns, price.received_ns,
-            price.fresh_ns, epoch, price.tier);
+    bool by_rest = text[price.price_at + price.price_len + before->body_len] == 'r';
+    const beast_quote quote = {
+        .price = text + price.price_at,
+        .price_len = price.price_len,
+        .value = before->value,
+        .time_ns = before->time_ns,
+        .received_ns = price.received_ns,
+        .fresh_ns = price.fresh_ns,
+        .epoch = epoch,
+        .tier = by_rest && price.tier < 3 ? price.tier | BEAST_VIA_REST : price.tier,
+    };
+    beast_origin_publish(after, &quote, NULL, 0);
+    after->held = before->held;
 }
 
 beast_status beast_price_table_load(beast_price_table *table, const beast_instrument *list, uint32_t n,
@@ -187,74 +273,38 @@ beast_status beast_price_table_load(beast_price_table *table, const beast_instru
     beast_layout *layout = beast_layout_build(list, n, table->max_instruments);
     if (!layout)
         return errno == EINVAL ? BEAST_BAD_ARGUMENT : BEAST_NO_MEMORY;
-    beast_layout *old = atomic_load_explicit(&table->now, memory_order_relaxed);
-    for (uint32_t i = 0; i < n; i++)
-        carry_over(old, layout, &list[i]);
-    atomic_store_explicit(&table->now, layout, memory_order_seq_cst);
-    beast_readers_wait(readers);
-    beast_layout_free(old);
+    beast_price_table_swap(table, layout, list, n, readers);
     return BEAST_OK;
 }
 
-bool beast_slot_read(const beast_slot *slot, beast_price *out)
+void beast_price_table_swap(beast_price_table *table, beast_layout *layout, const beast_instrument *list, uint32_t n,
+                            const beast_readers *readers)
 {
-    for (uint32_t tries = 1;; tries++) {
-        out->sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
-        out->shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
-        out->received_ns = atomic_load_explicit(&slot->received_ns, memory_order_relaxed);
-        out->fresh_ns = atomic_load_explicit(&slot->fresh_ns, memory_order_relaxed);
-        out->epoch = atomic_load_explicit(&slot->epoch, memory_order_relaxed);
-        atomic_thread_fence(memory_order_acquire);
-        if (out->sequence == atomic_load_explicit(&slot->sequence, memory_order_relaxed) && out->sequence % 2 == 0)
-            break;
-        /* A writer needs some 20 ns, unless it was taken off this very processor in between. */
-        if (tries % 64 == 0)
-            sched_yield();
-    }
-    out->link = slot->link;
-    out->price_at = slot->price_at;
-    out->timestamp_at = (uint8_t)(out->text_len - 1 - out->timestamp_len);
-    return out->received_ns != 0;
+    beast_layout *old = atomic_load_explicit(&table->now, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++)
+        carry_over(old, layout, &list[i]);
+    beast_layout_agree(table, layout, table->now_ns);
+    table->dirty = NULL;
+    atomic_store_explicit(&table->now, layout, memory_order_seq_cst);
+    beast_readers_wait(readers);
+    beast_layout_free(old);
 }
 
-static inline __attribute__((always_inline)) void copy_words(uint8_t *to, const _Atomic uint64_t *from, int n)
+void beast_price_flush(beast_price_table *table, int64_t now_ns)
 {
-#pragma GCC unroll 8
-    for (int i = 0; i < n; i++) {
-        uint64_t word = atomic_load_explicit(from + i, memory_order_relaxed);
-        memcpy(to + 8 * i, &word, sizeof word);
-    }
+    const uint64_t pause_ns = 1000000; /* a busy asset has more trades than anybody can ask for */
+    if (!table->dirty || (uint64_t)(now_ns - table->flushed_ns) < pause_ns)
+        return;
+    table->now_ns = table->flushed_ns = now_ns;
+    beast_layout *layout = atomic_load_explicit(&table->now, memory_order_relaxed);
+    for (beast_origin *each = table->dirty; each; each = each->next_dirty)
+        beast_origin_agree(table, layout, each, now_ns);
+    table->dirty = NULL;
 }
 
-bool beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text)
+void beast_price_sweep(beast_price_table *table, int64_t now_ns)
 {
-    /* Whole cache lines, as many as hold text: three words share the first one with the header. */
-    const _Atomic uint64_t *from = slot->text + 3;
-    const uint8_t *end = text + price->text_len;
-    copy_words(text, slot->text, 3);
-    for (text += 24; text < end; text += BEAST_CACHE_LINE, from += 8)
-        copy_words(text, from, 8);
-    atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit(&slot->sequence, memory_order_relaxed) == price->sequence;
-}
-
-bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAST_SLOT_TEXT])
-{
-    do
-        if (!beast_slot_read(slot, out))
-            return false;
-    while (!beast_slot_text(slot, out, text));
-    return true;
-}
-
-beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
-{
-    if (now_ns - price->fresh_ns <= ttl_ns)
-        return BEAST_STATE_LIVE;
-    /* Whoever sees the link up sees the epoch it came up with: an old trade can't pass for the new connection's. */
-    bool proven = price->tier == 1 && atomic_load_explicit(&link->up, memory_order_acquire) &&
-                  atomic_load_explicit(&link->epoch, memory_order_relaxed) == price->epoch &&
-                  now_ns - atomic_load_explicit(&link->proven_ns, memory_order_relaxed) <=
-                      atomic_load_explicit(&link->patience_ns, memory_order_relaxed);
-    return proven ? BEAST_STATE_QUIET : BEAST_STATE_STALE;
+    table->now_ns = table->flushed_ns = now_ns;
+    table->dirty = NULL;
+    beast_layout_agree(table, atomic_load_explicit(&table->now, memory_order_relaxed), now_ns);
 }

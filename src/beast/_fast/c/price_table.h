@@ -17,6 +17,11 @@
 #include "grace.h"
 #include "request.h"
 
+/* The exchange whose prices are computed: from those of an asset's other exchanges in the same currency. Its number in
+ * every layout. Nobody gets it without asking for it. */
+#define BEAST_CONSENSUS_NAME "consensus"
+#define BEAST_CONSENSUS (BEAST_EXCHANGES_MAX + 1)
+
 /* Text of a slot: the answer from its first byte to the quote that closes "timestamp". */
 #define BEAST_SLOT_TEXT 216
 #define BEAST_TIME_MAX 30 /* 2026-04-12T14:23:01.123456789Z */
@@ -59,7 +64,18 @@ typedef struct beast_instrument {
     const char *currency; /* upper-case, 1..BEAST_CURRENCY_MAX bytes */
     int32_t priority;     /* lower is asked first; ties by exchange name */
     uint16_t link;
+    int32_t band_bps;     /* how far a trade may jump, in 1/10,000; 0: anywhere; negative: as the rules say */
+    uint32_t weight;      /* votes in the consensus; 0: not a source of it */
 } beast_instrument;
+
+/* What prices are judged by. */
+typedef struct beast_price_rules {
+    int64_t ttl_ns;         /* how long a trade is live */
+    double band;            /* of instruments without one of their own, as a ratio; 0: every trade is believed */
+    uint32_t confirmations; /* further trades that confirm one held back */
+    uint32_t quorum;        /* sources that must agree on a consensus */
+    double outlier;         /* a source nearer than this to the consensus, as a ratio, is no outlier */
+} beast_price_rules;
 
 beast_price_table *beast_price_table_new(uint32_t max_instruments);
 void beast_price_table_free(beast_price_table *table);
@@ -69,18 +85,54 @@ void beast_price_table_free(beast_price_table *table);
  * given twice, too many exchanges) names no culprit: the caller validates. On failure nothing has changed. */
 beast_status beast_price_table_load(beast_price_table *table, const beast_instrument *list, uint32_t n,
                                     const beast_readers *readers);
+/* The second half of it: a layout built of the list for as many instruments becomes the table's. */
+void beast_price_table_swap(beast_price_table *table, beast_layout *layout, const beast_instrument *list, uint32_t n,
+                            const beast_readers *readers);
+
+#define BEAST_VIA_REST 4
 
 /* One trade. `price` is decimal text as JSON writes numbers, without sign or exponent, 1..BEAST_PRICE_MAX bytes;
  * `time_ns` is the exchange's time of the trade in ns since 1970 UTC, not negative, written with 6 digits of
- * fraction, or 9 when the last three are not zero; `received_ns` is above 0 and `tier` 1, 2 or 3. BAD_ARGUMENT when
+ * fraction, or 9 when the last three are not zero; `received_ns` is above 0 and `tier` 1, 2, 3 or, when tier 1 or 2
+ * holds what REST fetched, with BEAST_VIA_REST: the source tells the way a price came. BAD_ARGUMENT when
  * any of this is broken, NOT_FOUND when no instrument has this id; either way the slot keeps what it held. Writer
  * only; allocates nothing. Which trade wins is the caller's to say. */
 beast_status beast_price_publish(beast_price_table *table, uint32_t id, const uint8_t *price, uint32_t price_len,
                                  int64_t time_ns, int64_t received_ns, int64_t fresh_ns, uint32_t epoch,
                                  uint8_t tier);
 
+/* A trade of which all of that is known already, and its price as a number; else as beast_price_publish. */
+typedef struct beast_quote {
+    const uint8_t *price;
+    uint32_t price_len;
+    uint32_t epoch;
+    double value;
+    int64_t time_ns, received_ns, fresh_ns;
+    uint8_t tier;
+} beast_quote;
+beast_status beast_price_put(beast_price_table *table, uint32_t id, const beast_quote *quote);
+
 /* Forgets an instrument's price (its exchange was switched off). Writer only. */
 void beast_price_forget(beast_price_table *table, uint32_t id);
+
+/* A newer trade waits to be confirmed: until the next one is published, no link vouches for the price any more. */
+void beast_price_hold(beast_price_table *table, uint32_t id);
+
+/* Writer only. */
+/* `text` is decimal as above; right to some 15 digits. */
+double beast_decimal_value(const uint8_t *text, uint32_t len);
+/* Computes anew what sources have changed of, unless it has just done so; then the next call will. */
+void beast_price_flush(beast_price_table *table, int64_t now_ns);
+/* Computes every consensus anew: time alone takes sources away. To be called every BEAST_SWEEP_NS. */
+#define BEAST_SWEEP_NS INT64_C(250000000)
+void beast_price_sweep(beast_price_table *table, int64_t now_ns);
+const beast_price_rules *beast_table_rules(const beast_price_table *table);
+void beast_price_judge(beast_price_table *table, const beast_price_rules *rules);
+/* As a ratio; 0: every trade is believed; negative: no such instrument. */
+double beast_price_band(const beast_price_table *table, uint32_t id);
+/* The median of the live prices that the asset's other exchanges have in the same currency, of two middle ones the
+ * lower; NaN: there is none. */
+double beast_price_others(const beast_price_table *table, uint32_t id, int64_t now_ns);
 
 /* Cold looks at one instrument by its id. Writer only: the layout can't be swapped meanwhile. */
 const beast_slot *beast_price_slot(const beast_price_table *table, uint32_t id); /* NULL: no such instrument */
@@ -102,10 +154,14 @@ const beast_slot *beast_slot_next(const beast_slot *slot);     /* its neighbour 
 uint32_t beast_slot_id(const beast_slot *slot);                /* instrument id */
 /* False when no trade was ever received. Reads again while it is being written. */
 bool beast_slot_read(const beast_slot *slot, beast_price *out);
-/* The text that belongs to `price`, to `text`, which has room for BEAST_SLOT_TEXT bytes; behind text_len stands what
- * happens to. False when the slot was written since `price` was read: read it again. */
-bool beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text);
-/* Both, of one write. */
+/* The text that belongs to `price`, to `text`, which has room for BEAST_SLOT_TEXT bytes, and for BEAST_TAIL_MAX more
+ * when the slot is a consensus; behind it stands what happens to. Returns its length, which is text_len and that of a
+ * consensus' sources; 0 when the slot was written since `price` was read: read it again. */
+uint32_t beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text);
+/* Why a consensus has no price: the error's members, less than BEAST_SLOT_TEXT bytes; `text` needs the same room. 0: it
+ * has one, or it is none. */
+uint32_t beast_slot_refusal(const beast_slot *slot, uint8_t *text);
+/* Both, of one write; without a consensus' sources. */
 bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAST_SLOT_TEXT]);
 
 /* NULL when `link` is not below BEAST_LINKS_MAX. Links outlive every layout. To open one, its writer raises

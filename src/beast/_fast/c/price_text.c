@@ -76,3 +76,25 @@ bool beast_is_decimal(const uint8_t *text, uint32_t len)
         i++;
     return i == len;
 }
+
+double beast_decimal_value(const uint8_t *text, uint32_t len)
+{
+    static const double power_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13,
+                                          1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23, 1e24, 1e25, 1e26, 1e27,
+                                          1e28, 1e29, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37, 1e38, 1e39, 1e40};
+    static_assert(sizeof power_of_ten / sizeof *power_of_ten > BEAST_PRICE_MAX, "a price has no more digits");
+    const uint64_t full = UINT64_MAX / 10 - 1;
+    uint64_t digits = 0;
+    uint32_t i = 0, whole = len, beyond = 0;
+    for (; i < len; i++) {
+        if (text[i] == '.')
+            whole = i;
+        else if (digits <= full)
+            digits = digits * 10 + (text[i] - '0');
+        else
+            beyond++; /* digits that a double can't hold, either */
+    }
+    uint32_t fraction = whole < len ? len - 1 - whole : 0;
+    return fraction >= beyond ? (double)digits / power_of_ten[fraction - beyond]
+                              : (double)digits * power_of_ten[beyond - fraction];
+}

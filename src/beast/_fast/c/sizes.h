@@ -19,7 +19,8 @@
 #define BEAST_ID_TOKEN_MAX (BEAST_ID_MAX + 2)
 #define BEAST_NODE_MAX 64
 #define BEAST_KEY_MAX 128         /* longest API key literal; a longer one is never looked up */
-#define BEAST_EXCHANGES_MAX 64    /* exchanges in one table */
+#define BEAST_EXCHANGES_MAX 64    /* exchanges in one table, besides the consensus */
+#define BEAST_TAIL_MAX 880        /* what a consensus' answer says of its sources: with all else it fits an answer */
 #define BEAST_LINKS_MAX 1024      /* exchange connections whose life the table knows of */
 #define BEAST_HTTP_HEAD_MAX 8192  /* request line and headers of a hot HTTP request */
 #define BEAST_WORKERS_MAX 256

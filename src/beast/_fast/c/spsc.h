@@ -23,12 +23,17 @@ static inline bool beast_spsc_init(beast_spsc *ring, uint64_t capacity)
     return capacity > 0 && (capacity & (capacity - 1)) == 0;
 }
 
+/* Producer: where the consumer is now. */
+static inline uint64_t beast_spsc_look(beast_spsc *ring)
+{
+    return ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
+}
+
 /* Producer: true when *at is free to be written; not visible before publishing. */
 static inline bool beast_spsc_claim(beast_spsc *ring, uint64_t *at)
 {
     if (ring->claimed - ring->tail_seen == ring->capacity) {
-        ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
-        if (ring->claimed - ring->tail_seen == ring->capacity)
+        if (ring->claimed - beast_spsc_look(ring) == ring->capacity)
             return false;
     }
     *at = ring->claimed++ & (ring->capacity - 1);

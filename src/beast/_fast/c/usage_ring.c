@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "spsc.h"
 
@@ -10,6 +11,7 @@ static_assert(sizeof(beast_usage) == 48, "a usage record is 48 bytes: the draine
 
 struct beast_usage_ring {
     beast_spsc ends;
+    uint64_t wake_at; /* producer: once so many are claimed the ring may be half full */
     beast_usage record[];
 };
 
@@ -21,6 +23,8 @@ beast_usage_ring *beast_usage_ring_new(uint32_t capacity)
         free(ring);
         return NULL;
     }
+    if (ring)
+        ring->wake_at = capacity / 2;
     return ring;
 }
 
@@ -32,7 +36,25 @@ beast_usage *beast_usage_claim(beast_usage_ring *ring)
     return beast_spsc_claim(&ring->ends, &at) ? &ring->record[at] : NULL;
 }
 
-void beast_usage_publish(beast_usage_ring *ring) { beast_spsc_publish(&ring->ends); }
+/* Off the hot path: until now the ring could not be half full, wherever the consumer was. */
+static void __attribute__((noinline)) look_at_fill(beast_usage_ring *ring, int wake_fd)
+{
+    uint64_t half = ring->ends.capacity / 2, one = 1;
+    ring->wake_at = beast_spsc_look(&ring->ends) + half;
+    if (ring->ends.claimed < ring->wake_at)
+        return;
+    ring->wake_at = ring->ends.claimed + half;
+    /* It can only fail when the eventfd's count is full: then the consumer has been woken long since. */
+    ssize_t ignored = write(wake_fd, &one, sizeof one);
+    (void)ignored;
+}
+
+void beast_usage_publish(beast_usage_ring *ring, int wake_fd)
+{
+    beast_spsc_publish(&ring->ends);
+    if (ring->ends.claimed >= ring->wake_at)
+        look_at_fill(ring, wake_fd);
+}
 
 uint32_t beast_usage_drain(beast_usage_ring *ring, beast_usage *out, uint32_t max)
 {

@@ -1,5 +1,6 @@
 /* One fixed record per answered request, from one lane to the drainer. One producer, one consumer.
- * The producer writes with ordinary stores and publishes its head once a batch. */
+ * The producer writes with ordinary stores and publishes its head once a batch. When the ring is half full it
+ * wakes the consumer, at most once for as many records as half the ring holds. */
 #ifndef BEAST_USAGE_RING_H
 #define BEAST_USAGE_RING_H
 
@@ -31,7 +32,8 @@ beast_usage_ring *beast_usage_ring_new(uint32_t capacity /* a power of two */);
 void beast_usage_ring_free(beast_usage_ring *ring);
 /* Producer: the next free record, or NULL when the ring is full (count it); not visible before publish. */
 beast_usage *beast_usage_claim(beast_usage_ring *ring);
-void beast_usage_publish(beast_usage_ring *ring);
+/* What was claimed is the consumer's to read. `wake_fd` is an eventfd, or -1. */
+void beast_usage_publish(beast_usage_ring *ring, int wake_fd);
 /* Consumer: copies up to `max` records out, in order; returns how many. */
 uint32_t beast_usage_drain(beast_usage_ring *ring, beast_usage *out, uint32_t max);
 uint32_t beast_usage_fill(const beast_usage_ring *ring); /* any thread, an estimate */

@@ -7,19 +7,9 @@ cdef enum:
 _HISTOGRAMS = ("udp", "http", "visible")  # by the protocol of a lane
 
 
-@cython.final
-cdef class Miss:
-    """A UDP request that memory could not answer, waiting for a slower tier."""
-
-    cdef beast_miss miss
-
-    @property
-    def datagram(self) -> bytes:
-        return PyBytes_FromStringAndSize(<const char *>self.miss.datagram, self.miss.len)
-
-    @property
-    def deadline_ns(self) -> int:
-        return self.miss.deadline_ns
+cdef list filled_buckets(const uint64_t *counts):
+    """(longest duration in ns of a bucket, how many) of those that hold any."""
+    return [(beast_histogram_bucket_ns(i), counts[i]) for i in range(<uint32_t>BEAST_HISTOGRAM_BUCKETS) if counts[i]]
 
 
 @cython.final
@@ -29,11 +19,14 @@ cdef class Engine:
     cdef beast_engine *_engine
     cdef beast_shared *shared
     cdef beast_lane *own
+    cdef beast_price_rules rules
+    cdef beast_ingests ingests
     cdef uint8_t *drained
     cdef uint64_t *folded
     cdef int64_t max_instruments
     cdef uint32_t next_lane
     cdef dict places
+    cdef uint32_t *answers
     cdef str host
     cdef int asked_udp_port, asked_http_port
 
@@ -93,13 +86,16 @@ cdef class Engine:
         self.asked_udp_port, self.asked_http_port = config.udp_port, config.http_port
         self.max_instruments = max_instruments
         self.places = {}
+        self.answers = <uint32_t *>PyMem_Calloc(max_instruments, sizeof(uint32_t))
         self._engine = beast_engine_new(&config)
         self.drained = <uint8_t *>PyMem_Malloc(DRAIN_RECORDS * USAGE_BYTES)
         self.folded = <uint64_t *>PyMem_Malloc(2 * DRAIN_RECORDS * sizeof(uint64_t))
-        if self._engine is NULL or self.drained is NULL or self.folded is NULL:
+        if self._engine is NULL or self.drained is NULL or self.folded is NULL or self.answers is NULL:
             raise MemoryError("the engine's tables do not fit into memory")
         self.shared = beast_engine_shared(self._engine)
         self.own = beast_engine_lane(self._engine, beast_engine_lanes(self._engine) - 1)
+        self.rules.ttl_ns = config.ttl_ns
+        self.set_price_rules()
 
     def __dealloc__(self):
         if self._engine is not NULL:
@@ -110,11 +106,11 @@ cdef class Engine:
                 beast_engine_free(self._engine)
         PyMem_Free(self.drained)
         PyMem_Free(self.folded)
+        PyMem_Free(self.answers)
 
     # life
 
     def start(self) -> None:
-        """Binds and starts. OSError says which protocol and address could not be had."""
         cdef const char *where = NULL
         cdef beast_status status = beast_engine_start(self._engine, &where)
         cdef int code = errno
@@ -125,7 +121,6 @@ cdef class Engine:
             check(status, where.decode() + port.get(<bytes>where, ""), code)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Drains and joins, without the GIL. TimeoutError when a worker did not leave in time."""
         cdef beast_status status
         cdef int64_t timeout_ns
         if not 0 <= timeout_s <= 3600:
@@ -150,12 +145,10 @@ cdef class Engine:
 
     @property
     def udp_buffer(self) -> int:
-        """Receive buffer in bytes that the kernel granted; less than asked means: raise net.core.rmem_max."""
         return beast_engine_udp_features(self._engine).buffer
 
     @property
     def features(self) -> dict:
-        """What the kernel gave the UDP sockets: gro, segment, rcvbuf."""
         cdef beast_udp_features got = beast_engine_udp_features(self._engine)
         return {"gro": bool(got.gro), "segment": bool(got.segment), "rcvbuf": got.buffer}
 
@@ -163,12 +156,17 @@ cdef class Engine:
 
     def set_ttl_ms(self, ttl_ms: int) -> None:
         beast_shared_set_ttl(self.shared, ns_of_ms("ttl_ms", ttl_ms))
+        self.rules.ttl_ns = beast_shared_ttl(self.shared)
+        beast_price_judge(self.shared.prices, &self.rules)
+
+    def set_price_rules(self, *, band_bps=0, confirmations=2, quorum=2, outlier_bps=100) -> None:
+        fill_rules(&self.rules, band_bps, confirmations, quorum, outlier_bps)
+        beast_price_judge(self.shared.prices, &self.rules)
 
     def set_source_per_second(self, per_second: int) -> None:
         beast_source_limit_set(self.shared.sources, <uint32_t>between("per_second", per_second, 0, 1_000_000))
 
     def set_http_connections_per_source(self, limit: int) -> None:
-        """0: no limit. Who has more already keeps them."""
         beast_http_sources_set(beast_engine_http_sources(self._engine), <uint32_t>between("limit", limit, 0, 1_000_000))
 
     def set_source_dry_run(self, dry_run: bool) -> None:
@@ -195,8 +193,13 @@ cdef class Engine:
     # prices
 
     def load_instruments(self, rows) -> None:
-        """(id, asset, exchange, currency, priority, link) of every instrument; prices held carry over."""
-        self.places = load_rows(self.shared, rows, self.max_instruments)
+        cdef Instruments checked = rows if isinstance(rows, Instruments) else self.batch()
+        if checked is not rows:
+            checked.add(rows)
+        self.places = checked.load(self.shared)
+
+    def batch(self) -> Instruments:
+        return Instruments(self.max_instruments)
 
     cdef int known(self, instrument) except -1:
         if instrument not in self.places:
@@ -213,12 +216,14 @@ cdef class Engine:
         fresh_ns=None,
         uint32_t epoch=0,
         tier=1,
+        bint by_rest=False,
     ) -> None:
         cdef beast_status status
         self.known(instrument)
         status = beast_price_publish(
             self.shared.prices, instrument, <const uint8_t *>PyBytes_AsString(price), <uint32_t>len(price), time_ns,
-            received_ns, received_ns if fresh_ns is None else fresh_ns, epoch, <uint8_t>between("tier", tier, 1, 3),
+            received_ns, received_ns if fresh_ns is None else fresh_ns, epoch,
+            <uint8_t>between("tier", tier, 1, 3) | (BEAST_VIA_REST if by_rest and tier < 3 else 0),
         )
         if status != BEAST_OK:  # asked first: the message costs more than publishing
             check(status, f"price {price!r} of instrument {instrument}")
@@ -226,6 +231,11 @@ cdef class Engine:
     def forget(self, instrument: int) -> None:
         self.known(instrument)
         beast_price_forget(self.shared.prices, instrument)
+
+    def sweep(self, int64_t now_ns) -> None:
+        """What changes by time alone, or by other exchanges' prices."""
+        beast_ingests_sweep(&self.ingests, now_ns)
+        beast_price_sweep(self.shared.prices, now_ns)
 
     def peek(self, instrument: int, now_ns=None):
         """price (str), time_ns, received_ns, state, tier, epoch; None before the first trade."""
@@ -301,12 +311,12 @@ cdef class Engine:
             at += lens[i]
         return answers
 
-    def query(self, key, assets, *, many, exchange=None, max_age_ms=None, allow_stale=False, now_ns=None):
+    def query(self, key, assets, *, many, exchange=None, max_age_ms=None, allow_stale=False, turn=0, now_ns=None):
         """(HTTP status, JSON body, retry_after in ns, burst of the key) for the ASGI side."""
         if key is not None and not isinstance(key, bytes):
             raise TypeError(f"key must be bytes or None, not {type(key).__name__}")
         return ask_query(self._engine, key, list(assets), bool(many), exchange, max_age_ms, bool(allow_stale),
-                         self.moment(now_ns, None))
+                         <beast_query_turn><int>between("turn", turn, 0, 2), self.moment(now_ns, None))
 
     # what comes out
 
@@ -351,9 +361,14 @@ cdef class Engine:
                 n += beast_usage_drain(beast_engine_lane(self._engine, (self.next_lane + i) % lanes).usage,
                                        <beast_usage *>(self.drained + n * USAGE_BYTES), DRAIN_RECORDS - n)
             pairs = beast_usage_fold(records, n, self.folded, counts)
+            tally(records, n, self.answers)
         self.next_lane = (self.next_lane + 1) % lanes  # a busy lane must not hide the others
         summed = [(self.folded[i], counts[i]) for i in range(pairs)]
         return PyBytes_FromStringAndSize(<const char *>self.drained, n * USAGE_BYTES), summed
+
+    def usage_fileno(self) -> int:
+        """Readable when a usage ring is half full: drain_usage() is due. Read 8 bytes to clear it."""
+        return self.shared.usage_fd
 
     def counters(self):
         cdef uint64_t total[<int>BEAST_COUNTER_COUNT]
@@ -363,19 +378,19 @@ cdef class Engine:
         return {name: total[i] for i, name in enumerate(COUNTERS)}
 
     def histograms(self):
-        """By "udp", "http" and "visible": (longest duration in ns of a bucket, how many) of buckets that hold any."""
+        """By "udp", "http", "parked" and "visible": (longest duration in ns of a bucket, how many) of buckets that hold any."""
         cdef uint64_t total[<int>BEAST_HISTOGRAM_BUCKETS]
-        cdef uint32_t lane, bucket
+        cdef uint32_t lane
         found = {}
         for protocol, name in enumerate(_HISTOGRAMS):
             memset(total, 0, sizeof(total))
             for lane in range(beast_engine_lanes(self._engine)):
                 if beast_engine_lane(self._engine, lane).protocol == protocol:
                     beast_histogram_sum(&beast_engine_lane(self._engine, lane).latency, total)
-            found[name] = [
-                (beast_histogram_bucket_ns(bucket), total[bucket])
-                for bucket in range(BEAST_HISTOGRAM_BUCKETS) if total[bucket]
-            ]
+            found[name] = filled_buckets(total)
+        memset(total, 0, sizeof(total))
+        beast_histogram_sum(&self.own.parked, total)
+        found["parked"] = filled_buckets(total)
         return found
 
     def count(self, str name, n=1) -> None:

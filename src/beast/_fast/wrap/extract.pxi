@@ -4,8 +4,13 @@ import json
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from cpython.object cimport PyCFunction, PyMethodDef, PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
+
+cdef extern from "Python.h":
+    int METH_FASTCALL
+    object PyDescr_NewMethod(object type, PyMethodDef *method)
 
 cdef extern from "extract.h":
     enum:
@@ -31,18 +36,25 @@ cdef extern from "extract.h":
         beast_slice symbol
         beast_slice price
         int64_t time_ns
+        uint64_t sequence_first
+        uint64_t sequence
+        uint32_t sequenced
     ctypedef struct beast_trades:
         uint32_t count
         beast_trade *trade
     ctypedef struct beast_extraction:
         const beast_trades *trades
+        uint64_t sequence
+        bint sequenced
 
     beast_plan *beast_plan_new()
     void beast_plan_free(beast_plan *plan)
     int beast_plan_shape(beast_plan *plan)
+    int beast_plan_bare_symbol(beast_plan *plan)
     int beast_plan_condition(beast_plan *plan, const beast_step *steps, uint32_t n, int op, int kind,
                              const uint8_t *operand, uint32_t len)
     int beast_plan_value(beast_plan *plan, const beast_step *steps, uint32_t n, int role, int time_format)
+    int beast_plan_sequence(beast_plan *plan, const beast_step *steps, uint32_t n)
     int beast_plan_seal(beast_plan *plan)
     int beast_extract(const beast_plan *plan, const uint8_t *frame, size_t len, beast_extraction *out) nogil
 
@@ -51,8 +63,10 @@ cdef extern from "ingest.h":
         pass
     ctypedef struct beast_ingest_config:
         const beast_plan *plan
+        beast_ingests *all
         beast_price_table *table
         beast_counters *counters
+        beast_histogram *visible
         uint32_t link
         int64_t backfill_ns
         int fold
@@ -62,16 +76,41 @@ cdef extern from "ingest.h":
         int kind
         uint32_t published
 
+    enum:
+        BEAST_GAPS_MAX
+    uint32_t BEAST_GAP_LINK
+    ctypedef struct beast_gap:
+        uint64_t first
+        uint64_t last
+        int64_t from_ns
+        int64_t to_ns
+        uint32_t instrument
+
+    uint32_t beast_ingest_gaps(beast_ingest *ingest, beast_gap *out)
+    ctypedef struct beast_symbol:
+        beast_slice symbol
+        uint32_t instrument
+        uint64_t trades
+        int64_t received_ns
+        int64_t interval_ns
+        int64_t deviation_ns
+        uint64_t held
+        uint64_t confirmed
+        uint32_t waiting
+
+    bint beast_ingest_symbol(const beast_ingest *ingest, uint32_t *place, beast_symbol *out)
     beast_ingest *beast_ingest_new(const beast_ingest_config *config)
     void beast_ingest_free(beast_ingest *ingest)
     int beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbols, const uint32_t *instruments, uint32_t n)
+    int beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, int fold, const uint8_t *prefix,
+                          uint32_t prefix_len)
     void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
     void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns)
     beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                      int64_t wall_ns)
 
 _OPERATORS = ("eq", "prefix", "present", "absent")
-_ROLES = ("price", "symbol", "time", "fallback")
+_ROLES = ("price", "symbol", "time", "fallback", "sequence")
 _TIME_FORMATS = ("rfc3339", "unix_s", "unix_ms", "unix_us", "unix_ns")
 _FOLDS = ("none", "upper", "lower")
 _SPECIAL_STEPS = {"*": BEAST_STEP_ONLY, "[first]": BEAST_STEP_FIRST, "[last]": BEAST_STEP_LAST}
@@ -124,9 +163,13 @@ cdef class Plan:
             raise ValueError(f"strip_prefix: longer than {BEAST_VALUE_MAX} bytes")
         for number, shape in enumerate(source["shapes"]):
             self._add_shape(shape, f"shapes.{number}")
+            if source.get("bare_symbol"):
+                beast_plan_bare_symbol(self._plan)
+        if source.get("sequence") is not None:
+            self._add_sequence(source["sequence"])
         if beast_plan_seal(self._plan) != 0:
-            raise ValueError("shapes: each needs a filter, a price and a symbol, and its paths may walk the "
-                             "price's arrays only")
+            raise ValueError("shapes: each needs a filter, a price and a symbol, its paths may walk the price's "
+                             "arrays only, and where frames are numbered, trades are not")
 
     def __dealloc__(self):
         beast_plan_free(self._plan)
@@ -163,13 +206,24 @@ cdef class Plan:
             raise ValueError(f"{member}: is more than a plan can hold")
         return 0
 
+    cdef int _add_sequence(self, object path) except -1:
+        cdef beast_step steps[BEAST_STEPS_MAX]
+        keep = []
+        cdef int n = _fill_steps(path, "sequence", steps, keep)
+        if beast_plan_sequence(self._plan, steps, n) != 0:
+            raise ValueError("sequence: walks an array, or is more than a plan can hold")
+        return 0
+
     def extract(self, frame):
-        """(kind, trades): wire symbol, price text, time in ns since 1970 (0: the frame has none)."""
+        """(kind, trades, the frame's own number or None); of each symbol's trades: the newest one's wire symbol, price
+        text and time in ns since 1970 (0: the frame has none), the lowest and the highest number that they have (0:
+        none has one), how many have one."""
         cdef Py_buffer view
         PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
         try:
             kind = beast_extract(self._plan, <const uint8_t *>view.buf, <size_t>view.len, self._out)
-            return kind, self._trades() if kind == BEAST_FRAME_TRADE else []
+            sequence = self._out.sequence if self._out.sequenced else None
+            return kind, self._trades() if kind == BEAST_FRAME_TRADE else [], sequence
         finally:
             PyBuffer_Release(&view)
 
@@ -182,11 +236,12 @@ cdef class Plan:
             found.append((
                 PyBytes_FromStringAndSize(<const char *>trade.symbol.ptr, trade.symbol.len),
                 PyBytes_FromStringAndSize(<const char *>trade.price.ptr, trade.price.len),
-                trade.time_ns,
+                trade.time_ns, trade.sequence_first, trade.sequence, trade.sequenced,
             ))
         return found
 
 
+@cython.no_gc_clear  # the engine must be there when this object leaves its list
 cdef class Ingest:
     """Frames of one connection, straight into the price table."""
 
@@ -200,7 +255,9 @@ cdef class Ingest:
         cdef beast_ingest_config config
         config.plan = plan._plan
         config.table = beast_engine_shared(engine._engine).prices
-        config.counters = &beast_engine_lane(engine._engine, beast_engine_lanes(engine._engine) - 1).counters
+        config.all = &engine.ingests
+        config.counters = &engine.own.counters
+        config.visible = &engine.own.latency
         config.link = link
         config.backfill_ns = backfill_ns
         config.fold = plan._fold
@@ -234,6 +291,13 @@ cdef class Ingest:
             free(slices)
             free(instruments)
 
+    def set_plan(self, Plan plan not None):
+        """Reads by another plan from now on; set_symbols() must follow when it folds or strips otherwise."""
+        if beast_ingest_plan(self._ingest, plan._plan, plan._fold, <const uint8_t *><const char *>plan._prefix,
+                             <uint32_t>len(plan._prefix)) != 0:
+            raise ValueError(f"strip_prefix: longer than {BEAST_VALUE_MAX} bytes")
+        self._plan = plan
+
     def set_epoch(self, uint32_t epoch):
         """Trades from now on came over this epoch of the link."""
         beast_ingest_epoch(self._ingest, epoch)
@@ -242,11 +306,49 @@ cdef class Ingest:
         """A trade further behind the clock than this is fresh since its own time only."""
         beast_ingest_backfill(self._ingest, backfill_ns)
 
-    def feed(self, frame, int64_t received_ns, int64_t wall_ns):
-        """Publishes what the frame brings; returns its kind. Anything but a trade frame is for Python to read."""
-        cdef Py_buffer view
-        PyObject_GetBuffer(frame, &view, PyBUF_SIMPLE)
-        cdef int kind = beast_ingest_feed(self._ingest, <const uint8_t *>view.buf, <size_t>view.len, received_ns,
-                                          wall_ns).kind
-        PyBuffer_Release(&view)
-        return kind
+    def take_gaps(self):
+        """Gaps in the exchange's numbers since they were last taken; see _core.pyi."""
+        cdef beast_gap gaps[BEAST_GAPS_MAX]
+        cdef uint32_t n = beast_ingest_gaps(self._ingest, gaps)
+        return [
+            (None if gaps[i].instrument == BEAST_GAP_LINK else gaps[i].instrument, gaps[i].first, gaps[i].last,
+             gaps[i].from_ns, gaps[i].to_ns)
+            for i in range(n)
+        ]
+
+    def symbols(self):
+        """How each symbol fares; see _core.pyi."""
+        cdef beast_symbol at
+        cdef uint32_t place = 0
+        found = []
+        while beast_ingest_symbol(self._ingest, &place, &at):
+            found.append((
+                PyBytes_FromStringAndSize(<const char *>at.symbol.ptr, at.symbol.len), at.instrument, at.trades,
+                at.received_ns, at.interval_ns, at.deviation_ns, at.held, at.confirmed, at.waiting,
+            ))
+        return found
+
+
+cdef object _feed(object self, PyObject **args, Py_ssize_t n):
+    cdef Py_buffer view
+    if n != 3:
+        raise TypeError(f"feed() takes a frame, received_ns and wall_ns, not {n} arguments")
+    cdef int64_t received_ns = <object>args[1], wall_ns = <object>args[2]
+    PyObject_GetBuffer(<object>args[0], &view, PyBUF_SIMPLE)
+    cdef int kind = beast_ingest_feed((<Ingest>self)._ingest, <const uint8_t *>view.buf, <size_t>view.len, received_ns,
+                                      wall_ns).kind
+    PyBuffer_Release(&view)
+    return kind
+
+
+# Under the stable ABI of Python 3.11, Cython's methods want their arguments packed into a tuple, which would be a fifth
+# of what a frame costs. This one takes them as they lie.
+cdef PyMethodDef _feed_method
+_feed_method.ml_name = "feed"
+_feed_method.ml_meth = <PyCFunction><void *>_feed
+_feed_method.ml_flags = METH_FASTCALL
+_feed_method.ml_doc = b"""feed($self, frame, received_ns, wall_ns, /)
+--
+
+Publishes what the frame brings; returns its kind. Anything but a trade frame is for Python to read."""
+Ingest.feed = PyDescr_NewMethod(Ingest, &_feed_method)

@@ -45,7 +45,7 @@ cdef list quoted(list assets):
 
 
 cdef tuple ask_query(beast_engine *engine, key, list assets, bint many, exchange, max_age_ms, bint allow_stale,
-                     beast_moment moment):
+                     beast_query_turn turn, beast_moment moment):
     cdef beast_request req
     cdef beast_reply reply
     cdef uint8_t *out
@@ -79,9 +79,11 @@ cdef tuple ask_query(beast_engine *engine, key, list assets, bint many, exchange
     if out is NULL:
         raise MemoryError("query: out of memory")
     try:
-        beast_engine_query(engine, &req, &moment, out, &reply)
+        beast_engine_query(engine, &req, turn, &moment, out, &reply)
         body = PyBytes_FromStringAndSize(<const char *>out, reply.len)
     finally:
         PyMem_Free(out)
+    if reply.missed:
+        return 0, b"", 0, 0
     burst = beast_key_burst(reply.key) if reply.key is not NULL else 0
     return beast_result_describe(reply.result).http, body, reply.retry_ns, burst

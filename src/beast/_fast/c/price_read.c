@@ -1,0 +1,105 @@
+/* A price as readers take it: whole, or again. */
+#include <sched.h>
+#include <string.h>
+
+#include "price_layout.h"
+
+bool beast_slot_read(const beast_slot *slot, beast_price *out)
+{
+    for (uint32_t tries = 1;; tries++) {
+        out->sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
+        out->shape = atomic_load_explicit(&slot->shape, memory_order_relaxed);
+        out->received_ns = atomic_load_explicit(&slot->received_ns, memory_order_relaxed);
+        out->fresh_ns = atomic_load_explicit(&slot->fresh_ns, memory_order_relaxed);
+        out->epoch = atomic_load_explicit(&slot->epoch, memory_order_relaxed);
+        atomic_thread_fence(memory_order_acquire);
+        if (out->sequence == atomic_load_explicit(&slot->sequence, memory_order_relaxed) && out->sequence % 2 == 0)
+            break;
+        /* A writer needs some 20 ns, unless it was taken off this very processor in between. */
+        if (tries % 64 == 0)
+            sched_yield();
+    }
+    out->link = slot->link;
+    out->price_at = slot->price_at;
+    out->timestamp_at = (uint8_t)(out->text_len - 1 - out->timestamp_len);
+    return out->received_ns != 0;
+}
+
+static inline __attribute__((always_inline)) void copy_words(uint8_t *to, const _Atomic uint64_t *from, int n)
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++) {
+        uint64_t word = atomic_load_explicit(from + i, memory_order_relaxed);
+        memcpy(to + 8 * i, &word, sizeof word);
+    }
+}
+
+static __attribute__((noinline)) uint32_t copy_tail(const beast_slot *slot, uint8_t *text)
+{
+    const beast_tail *tail = (const beast_tail *)(slot + 1);
+    uint32_t len = (uint32_t)atomic_load_explicit(&tail->len, memory_order_relaxed);
+    for (uint32_t at = 0; at < len; at += 8)
+        copy_words(text + at, tail->text + at / 8, 1);
+    return len;
+}
+
+static inline __attribute__((always_inline)) void copy_text(const beast_slot *slot, uint32_t len, uint8_t *text)
+{
+    /* Whole cache lines, as many as hold text: three words share the first one with the header. */
+    const _Atomic uint64_t *from = slot->text + 3;
+    const uint8_t *end = text + len;
+    copy_words(text, slot->text, 3);
+    for (text += 24; text < end; text += BEAST_CACHE_LINE, from += 8)
+        copy_words(text, from, 8);
+}
+
+static inline bool is_unchanged(const beast_slot *slot, const beast_price *price)
+{
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&slot->sequence, memory_order_relaxed) == price->sequence;
+}
+
+uint32_t beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text)
+{
+    uint32_t len = price->text_len;
+    copy_text(slot, len, text);
+    if (slot->tailed)
+        len += copy_tail(slot, text + len);
+    return is_unchanged(slot, price) ? len : 0;
+}
+
+uint32_t beast_slot_refusal(const beast_slot *slot, uint8_t *text)
+{
+    beast_price price;
+    uint32_t len;
+    if (!slot->tailed)
+        return 0;
+    do {
+        if (beast_slot_read(slot, &price))
+            return 0;
+        len = copy_tail(slot, text);
+    } while (!is_unchanged(slot, &price));
+    return len;
+}
+
+bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAST_SLOT_TEXT])
+{
+    do {
+        if (!beast_slot_read(slot, out))
+            return false;
+        copy_text(slot, out->text_len, text);
+    } while (!is_unchanged(slot, out));
+    return true;
+}
+
+beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
+{
+    if (now_ns - price->fresh_ns <= ttl_ns)
+        return BEAST_STATE_LIVE;
+    /* Whoever sees the link up sees the epoch it came up with: an old trade can't pass for the new connection's. */
+    bool proven = price->tier == 1 && atomic_load_explicit(&link->up, memory_order_acquire) &&
+                  atomic_load_explicit(&link->epoch, memory_order_relaxed) == price->epoch &&
+                  now_ns - atomic_load_explicit(&link->proven_ns, memory_order_relaxed) <=
+                      atomic_load_explicit(&link->patience_ns, memory_order_relaxed);
+    return proven ? BEAST_STATE_QUIET : BEAST_STATE_STALE;
+}
