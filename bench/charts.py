@@ -1,18 +1,10 @@
-"""Draws the last results of the load benches: docs/img/{per_core,latency,ladder}.svg.
-
-python bench/charts.py
-"""
+"""Draws a run of the load benches: docs/img/{per_core,latency,ladder}.svg. See document.py."""
 
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-
-sys.path.append(str(Path(__file__).parent / "load"))
-
-from report import RESULTS, lines
 
 IMAGES = Path(__file__).parents[1] / "docs" / "img"
 WIDTH, LEFT, RIGHT, TOP = 760, 150, 90, 56
@@ -49,7 +41,7 @@ def per_core(rows: Sequence[dict[str, Any]]) -> str:
     """A bar for each server of each scenario; the peer of the ratio is the limit line."""
     body, y = list[str](), float(TOP)
     for row in rows:
-        rates = {"beast": float(row["per_core"])}
+        rates = {row["server"]: float(row["per_core"])}
         rates |= {name: 1e9 / ns for name, ns in {row["against"]: row["against_ns"], **row["beside_ns"]}.items()}
         scale, limit = (WIDTH - LEFT - RIGHT) / max(rates.values()), 1e9 / row["against_ns"]
         body.append(text(16, y + 12, f"{row['scenario']}: {row['ratio']:.2f} of {row['against']}", size=13))
@@ -57,7 +49,7 @@ def per_core(rows: Sequence[dict[str, Any]]) -> str:
         end = y + len(rates) * (BAR + 4) - 2
         body.append(line(LEFT + limit * scale, y - 2, LEFT + limit * scale, end, INK))
         for name, rate in rates.items():
-            fill = OURS if name == "beast" else THEIRS
+            fill = OURS if name.startswith("beast") else THEIRS
             body.append(text(LEFT - 8, y + 12, name, anchor="end"))
             body.append(f'<rect x="{LEFT}" y="{y:.1f}" width="{rate * scale:.1f}" height="{BAR}" fill="{fill}"/>')
             body.append(text(LEFT + rate * scale + 6, y + 12, short(rate)))
@@ -120,9 +112,9 @@ def latest(name: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | 
     return found[-1] if found else None
 
 
-def main() -> int:
-    runs = lines(RESULTS / "load.jsonl")
-    compared = [row for row in runs[-1]["results"] if "beside_ns" in row]
+def draw(runs: Sequence[dict[str, Any]]) -> None:
+    """Every chart, of the last run or of the last that had its scenario."""
+    compared = [row for row in runs[-1]["results"] if "ratio" in row]
     IMAGES.mkdir(parents=True, exist_ok=True)
     if compared:
         (IMAGES / "per_core.svg").write_text(per_core(compared))
@@ -136,8 +128,3 @@ def main() -> int:
             "The ladder", "requests in flight", "a second"
         )
         (IMAGES / "ladder.svg").write_text(drawn)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

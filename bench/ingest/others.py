@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 ROUNDS, ROUND_S = 5, 0.1
-CLASSES = {"coinbase": "Coinbase", "kraken": "Kraken", "gateio": "Gateio", "okx": "OKX"}
+CLASSES = {"coinbase": "Coinbase", "kraken": "Kraken", "gateio": "Gate", "okx": "OKX", "binance": "Binance"}
 CCXT_NAMES = {"gateio": "gate"}
 
 
@@ -59,6 +59,9 @@ class _Client:
 
     url = ""
     resolved = 0
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[str, object] = {}
 
     def resolve(self, result: object, _message_hash: str) -> object:
         self.resolved += 1

@@ -75,6 +75,20 @@ class Okx(msgspec.Struct):
     data: list[OkxTrade]
 
 
+class BinanceTrade(msgspec.Struct):
+    """One trade."""
+
+    s: str
+    p: str
+    T: int
+
+
+class Binance(msgspec.Struct):
+    """A frame."""
+
+    data: BinanceTrade
+
+
 def ns_of_time(time: datetime) -> int:
     """To the µs, which is all that a datetime keeps."""
     since = time - EPOCH
@@ -128,4 +142,14 @@ def okx(store: Store) -> Callable[[bytes], None]:
     return feed
 
 
-DIALECTS = {"coinbase": coinbase, "kraken": kraken, "gateio": gateio, "okx": okx}
+def binance(store: Store) -> Callable[[bytes], None]:
+    decode = msgspec.json.Decoder(Binance).decode
+
+    def feed(frame: bytes) -> None:
+        trade = decode(frame).data
+        store[trade.s] = (trade.p, trade.T * 10**6)
+
+    return feed
+
+
+DIALECTS = {"coinbase": coinbase, "kraken": kraken, "gateio": gateio, "okx": okx, "binance": binance}

@@ -1,19 +1,22 @@
-"""The servers under load: Beast and what it is measured against, each as a process on processor 0."""
+"""The servers under load: Beast and what it is measured against, each as a process on processor 0, one at a time."""
 
 import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from environment import python_with
+from setup import Setup
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
@@ -51,6 +54,19 @@ class Peer:
     http: int = 0
     check: str = "id"
     """What the load client can check of its answers."""
+    about: Mapping[str, float] = field(default_factory=dict)
+    """What a Beast said of itself when it began to listen."""
+    process: subprocess.Popen[str] | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """A Beast's counters and histograms so far."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return told
 
     def cpu_ns(self) -> int:
         """Processor time of all threads so far, in ns."""
@@ -59,10 +75,14 @@ class Peer:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that neither TCP nor UDP uses."""
+    while True:
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            stream.bind(("127.0.0.1", 0))
+            port: int = stream.getsockname()[1]
+            with contextlib.suppress(OSError):
+                datagrams.bind(("127.0.0.1", port))
+                return port
 
 
 def _pinned(*command: str) -> list[str]:
@@ -71,7 +91,8 @@ def _pinned(*command: str) -> list[str]:
 
 @contextlib.contextmanager
 def _process(command: list[str], *, output: bool = False) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command, stdout=subprocess.PIPE if output else None, text=True) as process:
+    pipe = subprocess.PIPE if output else None
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             yield process
         finally:
@@ -105,12 +126,11 @@ def _listening(name: str, command: list[str], *, udp: int = 0, http: int = 0, ch
 
 
 @contextlib.contextmanager
-def beast(*options: str) -> Iterator[Peer]:
-    command = _pinned(sys.executable, str(HERE / "server.py"), *options)
-    with _process(command, output=True) as process:
+def beast(setup: Setup) -> Iterator[Peer]:
+    with _process(_pinned(sys.executable, str(HERE / "server.py"), setup.text()), output=True) as process:
         assert process.stdout is not None
-        ports = json.loads(process.stdout.readline())
-        yield Peer("beast", process.pid, ports["udp"], ports["http"])
+        told = json.loads(process.stdout.readline())
+        yield Peer("beast", process.pid, told["udp"], told["http"], about=told["about"], process=process)
 
 
 @contextlib.contextmanager
@@ -188,6 +208,19 @@ class Ask:
     in_flight: int = 0
     rate: int = 0
     interleaved: bool = False
+
+
+@contextlib.contextmanager
+def asleep(others: Iterable[Peer]) -> Iterator[None]:
+    """Stops the servers that are not under load: their timers and feeds must not take the processor from the other."""
+    stopped = [peer.pid for peer in others]
+    try:
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
 
 
 def load(peer: Peer, ask: Ask, names: str, *, seconds: float, check: str = "id") -> dict[str, float]:

@@ -1,28 +1,36 @@
 """Beast beside its peers: server on processor 0, load client on processor 1, interleaved rounds, medians and ratios.
 
     make bench                                            everything, ten minutes or so
-    make bench ARGS="--rounds 9"                          more rounds
+    make bench ARGS="--document"                          the same, then docs/benchmarks.md and its charts anew
+    make bench ARGS="--rounds 5"                          fewer rounds, more noise
     make bench ARGS="--only udp-distinct"                 one scenario
-    make bench ARGS="--keys 1000000 --assets 10000 --updates 100000"
-    make bench ARGS="--markdown"                          the table of the last run
+    make bench ARGS="--markdown"                          the tables of the last run
 
 "Per core" is 1e9 / (server processor time in ns per answer). A figure is worth quoting as a ratio within one run.
 """
 
 import argparse
 import contextlib
-import itertools
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import peers
 from peers import PEERS, Ask, Missing, Peer
 from report import RESULTS, keep, lines, machine, markdown, show
-from scenarios import EXTRA, LADDER_ASKS, RATE_ASKS, SCENARIOS, Scenario
-from server import assets, keys
+from scenarios import BEASTS, EXTRA, HALF_SOCKETS, SCENARIOS, SWEEPS, TIMED, Scenario
+
+from beast.engine.histogram import Buckets, percentile_ns, since
+
+BESIDE_ROUNDS = 3
+"""Rounds of peers that are only shown."""
+TIMED_S = 5.0
+SHARES = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999, "max_us": 1.0}
+
+Row = dict[str, Any]
 
 
 def bad(report: dict[str, float]) -> float:
@@ -30,29 +38,42 @@ def bad(report: dict[str, float]) -> float:
     return report["lost"] + report["wrong"] + report["refused"] + report["unsent"]
 
 
-def measure(
-    scenario: Scenario,
-    running: dict[str, Peer],
-    names: str,
-    *,
-    rounds: int,
-    seconds: float,
-    earlier: list[dict[str, Any]],
-) -> dict[str, Any]:
+def start(stack: contextlib.ExitStack, names: Iterable[str]) -> dict[str, Peer]:
+    """Every Beast and peer of these names that this machine can run; the others are told."""
+    running = {}
+    for name in names:
+        try:
+            running[name] = stack.enter_context(peers.beast(BEASTS[name]) if name in BEASTS else PEERS[name]())
+        except Missing as missing:
+            show({"left out": missing})
+    return running
+
+
+def rounds_of(scenario: Scenario, running: dict[str, Peer], rounds: int) -> Iterator[str]:
+    """Who is asked next: all in turn, those that are only shown not as often."""
+    for number in range(rounds):
+        for name in running:
+            if number < BESIDE_ROUNDS or name not in scenario.beside:
+                yield name
+
+
+def measure(scenario: Scenario, running: dict[str, Peer], earlier: list[Row], rounds: int, seconds: float) -> Row:
     """Rounds of Beast and its peers in turn; medians of ns per answer, and the ratio round by round."""
-    wanted = [name for name in ("beast", scenario.against, *scenario.beside) if name in running]
-    costs: dict[str, list[float]] = {name: [] for name in wanted}
+    costs: dict[str, list[float]] = {name: [] for name in running}
+    names = {name: BEASTS.get(name, BEASTS[scenario.server]).names() for name in running}
     lost = 0.0
-    for _, name in itertools.product(range(rounds), wanted):
-        report = peers.load(running[name], scenario.ask, names, seconds=seconds)
+    for name in rounds_of(scenario, running, rounds):
+        with peers.asleep(other for key, other in running.items() if key != name):
+            report = peers.load(running[name], scenario.ask, names[name], seconds=seconds)
         costs[name].append(report["cpu_ns"])
-        lost += bad(report) if name == "beast" else 0
-    ours = costs.pop("beast")
-    own = [row for row in earlier if row["scenario"] == scenario.against]
-    theirs = costs.pop(scenario.against, None) or [own[0]["beast_ns"]] * rounds
+        lost += bad(report) if name == scenario.server else 0
+    ours = costs.pop(scenario.server)
+    own = [row["beast_ns"] for row in earlier if row["scenario"] == scenario.against]
+    theirs = costs.pop(scenario.against, None) or own * rounds
     ratios = sorted(other / mine for mine, other in zip(ours, theirs, strict=True))
     return {
         "scenario": scenario.name,
+        "server": scenario.server,
         "beast_ns": round(statistics.median(ours), 1),
         "per_core": round(1e9 / statistics.median(ours)),
         "against": scenario.against,
@@ -64,46 +85,71 @@ def measure(
         "bad": lost,
         "ratios": [round(ratio, 3) for ratio in ratios],
         "beside_ns": {name: round(statistics.median(each), 1) for name, each in costs.items()},
+        "about": dict(running[scenario.server].about),
     }
 
 
-def sweep(name: str, asks: tuple[Ask, ...], server: Peer, names: str, seconds: float) -> dict[str, Any]:
+def compare(scenario: Scenario, earlier: list[Row], args: argparse.Namespace) -> Row | None:
+    """A scenario's row; None when there is nothing to compare with."""
+    own = any(row["scenario"] == scenario.against for row in earlier)
+    wanted = [scenario.server, *([] if own else [scenario.against]), *scenario.beside]
+    with contextlib.ExitStack() as stack:
+        known = [name for name in wanted if name in BEASTS or name in PEERS]
+        running = start(stack, (name for name in known if name not in args.without))
+        if not own and scenario.against not in running:
+            show({"scenario": scenario.name, "left out": f"{scenario.against} is not here to compare with"})
+            return None
+        return measure(scenario, running, earlier, args.rounds, args.seconds)
+
+
+def sweep(name: str, asks: tuple[Ask, ...], seconds: float) -> Row:
     """Level by level, every answer checked in full."""
     levels = []
-    for ask in asks:
-        report = peers.load(server, ask, names, seconds=seconds, check="all")
-        level: dict[str, Any] = {"rate": ask.rate} if ask.rate else {"in_flight": ask.in_flight}
-        level["per_second"] = round(report["answered"] / report["seconds"])
-        level["bad"] = bad(report)
-        levels.append({**level, **{key: report[key] for key in ("p50_us", "p99_us", "p999_us", "max_us", "cpu_ns")}})
+    with peers.beast(BEASTS["beast"]) as server:
+        for ask in asks:
+            report = peers.load(server, ask, BEASTS["beast"].names(), seconds=seconds, check="all")
+            level: Row = {"rate": ask.rate} if ask.rate else {"in_flight": ask.in_flight}
+            level["per_second"] = round(report["answered"] / report["seconds"])
+            level["bad"] = bad(report)
+            levels.append({**level, **{key: report[key] for key in (*SHARES, "cpu_ns")}})
+            show({"scenario": name, **levels[-1]})
+    return {"scenario": name, "levels": levels}
+
+
+def percentiles(buckets: Buckets) -> dict[str, float | None]:
+    """In µs, each at most a sixteenth too high; None of nothing."""
+    found = {name: percentile_ns(buckets, share) for name, share in SHARES.items()}
+    return {name: None if bound is None else round(bound / 1e3, 1) for name, bound in found.items()}
+
+
+def timed(name: str) -> Row:
+    """What Beast itself measured while it had half the load that it can bear."""
+    histogram, servers = TIMED[name]
+    levels = []
+    for kind in servers:
+        with peers.beast(BEASTS[kind]) as server:
+            names = BEASTS[kind].names()
+            most = peers.load(server, Ask(protocol="udp", sockets=300, in_flight=300), names, seconds=1.0)
+            rate = round(most["answered"] / most["seconds"] / 2)
+            before = server.figures()["histograms"][histogram]
+            report = peers.load(server, Ask(protocol="udp", sockets=HALF_SOCKETS, rate=rate), names, seconds=TIMED_S)
+            after = server.figures()["histograms"][histogram]
+        measured = since(after, before)
+        level = {"server": kind, "rate": rate, "bad": bad(report), "timed": sum(count for _, count in measured)}
+        levels.append({**level, **percentiles(measured)})
         show({"scenario": name, **levels[-1]})
     return {"scenario": name, "levels": levels}
 
 
-def start(stack: contextlib.ExitStack, wanted: set[str], options: tuple[str, ...]) -> dict[str, Peer]:
-    """Beast and every peer that this machine can run; the others are named."""
-    running = {"beast": stack.enter_context(peers.beast(*options))}
-    for name, peer in PEERS.items():
-        if name not in wanted:
-            continue
-        try:
-            running[name] = stack.enter_context(peer())
-        except Missing as missing:
-            show({"left out": missing})
-    return running
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each round")
     scenarios = [*(scenario.name for scenario in SCENARIOS), *EXTRA]
     parser.add_argument("--only", action="append", choices=scenarios, help="scenario; may be repeated")
     parser.add_argument("--without", action="append", choices=list(PEERS), default=[], help="peer; may be repeated")
-    parser.add_argument("--keys", type=int, default=1, help="API keys, drawn at random")
-    parser.add_argument("--assets", type=int, default=150, help="assets, drawn at random")
-    parser.add_argument("--updates", type=int, default=1000, help="price updates a second meanwhile")
-    parser.add_argument("--markdown", action="store_true", help="print the last run as a table, measure nothing")
+    parser.add_argument("--markdown", action="store_true", help="print the last run as tables, measure nothing")
+    parser.add_argument("--document", action="store_true", help="then write docs/benchmarks.md and its charts")
     return parser.parse_args()
 
 
@@ -113,24 +159,17 @@ def main() -> int:
         print(markdown(lines(RESULTS / "load.jsonl")[-1]))
         return 0
     subprocess.run(["make", "-s", "-C", str(Path(__file__).parent)], check=True)
-    names = "\n".join([*keys(args.keys), "", *assets(args.assets)])
-    options = ("--keys", str(args.keys), "--assets", str(args.assets), "--updates", str(args.updates))
-    chosen = [each for each in SCENARIOS if not args.only or each.name in args.only]
-    wanted = {name for each in chosen for name in (each.against, *each.beside)} - set(args.without)
-    about, rows = machine(), list[dict[str, Any]]()
-    with contextlib.ExitStack() as stack:
-        running = start(stack, wanted, options)
-        for scenario in chosen:
-            if scenario.against not in running and not any(row["scenario"] == scenario.against for row in rows):
-                show({"scenario": scenario.name, "left out": f"{scenario.against} is not here to compare with"})
-                continue
-            row = measure(scenario, running, names, rounds=args.rounds, seconds=args.seconds, earlier=rows)
+    about, rows = machine(), list[Row]()
+    chosen = set(args.only or [*(scenario.name for scenario in SCENARIOS), *EXTRA])
+    for scenario in SCENARIOS:
+        if scenario.name in chosen and (row := compare(scenario, rows, args)):
             rows.append(row)
             show({key: value for key, value in row.items() if key != "ratios"})
-        for name, asks in zip(EXTRA, (LADDER_ASKS, RATE_ASKS), strict=True):
-            if not args.only or name in args.only:
-                rows.append(sweep(name, asks, running["beast"], names, min(args.seconds, 1.0)))
+    rows += [sweep(name, asks, args.seconds) for name, asks in SWEEPS.items() if name in chosen]
+    rows += [timed(name) for name in TIMED if name in chosen]
     keep("load", vars(args), rows, about)
+    if args.document:
+        subprocess.run([sys.executable, str(Path(__file__).parents[1] / "document.py")], check=True)
     return 0
 
 

@@ -1,64 +1,129 @@
-"""A Beast engine for the benches: full work per request, prices kept moving, usage drained. Prints its ports."""
+"""A Beast engine for the benches: full work per request, prices kept moving, usage drained.
 
-import argparse
+Prints a line of JSON when it listens, and one for each line it reads: its histograms, counters and memory so far.
+"""
+
 import hashlib
 import json
+import os
+import select
 import signal
+import socket
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
-from beast._fast import Engine, key_record, monotonic_ns
+from market import TRADES, frames, open_ingest
+from setup import Setup, assets, keys
 
-SECOND = 1_000_000_000
+from beast._fast import Engine, Ingest, key_record, monotonic_ns
+
+TICK_S = 0.01
+"""How often frames come, all that are due at once."""
+NEVER_EMPTIED = 2
+SO_TIMESTAMPNS = 35  # Linux: asm-generic/socket.h
 
 
-def keys(count: int) -> list[str]:
-    """The API keys of the bench; the first one is the only one with `count` 1."""
-    return [f"tb_{hashlib.sha256(str(number).encode()).hexdigest()}" for number in range(count)]
+def memory_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def assets(count: int) -> list[str]:
-    return ["BTC", *(f"C{number:05d}" for number in range(1, count))]
+def make_engine(setup: Setup) -> Engine:
+    return Engine(
+        node="BeastBench",
+        workers=1,
+        max_keys=max(1024, 1 << setup.keys.bit_length()),
+        max_instruments=max(1024, setup.assets),
+        usage_ring=65_536 if setup.usage else NEVER_EMPTIED,
+        latency_sample=setup.sample,
+        spin_us=setup.spin_us,
+    )
+
+
+def put_keys(engine: Engine, count: int) -> dict[str, float]:
+    """Loads the API keys; what it took, the making of their digests left out."""
+    records = b"".join(
+        key_record(hashlib.sha256(key.encode()).digest(), number + 1, 0, 1, partner=True, allowance=None)
+        for number, key in enumerate(keys(count))
+    )
+    memory, began = memory_bytes(), time.perf_counter()
+    engine.put_keys(records)
+    return {"keys_s": time.perf_counter() - began, "bytes_per_key": (memory_bytes() - memory) / count}
+
+
+def stamp_all() -> socket.socket:
+    """While this socket is open, the kernel stamps every datagram when it arrives.
+
+    A lane asks for stamps only as long as a sampled receive lasts; what was queued before it is stamped too late then.
+    """
+    asking = socket.socket(type=socket.SOCK_DGRAM)
+    asking.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    return asking
+
+
+class Feed:
+    """Brings so many price updates a second, in frames that are due at even intervals. What came late is dropped."""
+
+    def __init__(self, ingest: Ingest, names: list[str], updates: int) -> None:
+        self._ingest, self._frames = ingest, frames(names)
+        self._interval_s = TRADES / updates
+        self._due_s = time.monotonic()
+        for _ in range(-(-len(names) // TRADES)):
+            self._feed()
+
+    def _feed(self) -> None:
+        self._ingest.feed(next(self._frames), monotonic_ns(), time.time_ns())
+
+    def bring(self) -> None:
+        """Everything that is due."""
+        now_s = time.monotonic()
+        self._due_s = max(self._due_s, now_s - 10 * TICK_S)
+        while self._due_s <= now_s:
+            self._feed()
+            self._due_s += self._interval_s
+
+
+def serve(engine: Engine, feed: Feed, setup: Setup) -> Iterator[None]:
+    """Feeds and drains; a turn for each line on standard input."""
+    wakes = [engine.usage_fileno(), sys.stdin.fileno()]
+    while True:
+        readable, _, _ = select.select(wakes, [], [], TICK_S)
+        if engine.usage_fileno() in readable:
+            os.read(engine.usage_fileno(), 8)
+        while setup.usage and engine.drain_usage()[0]:
+            pass
+        feed.bring()
+        if sys.stdin.fileno() in readable:
+            if not os.read(sys.stdin.fileno(), 4096):
+                return
+            yield
+
+
+def leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--keys", type=int, default=1)
-    parser.add_argument("--assets", type=int, default=150)
-    parser.add_argument("--updates", type=int, default=1000, help="price updates a second")
-    args = parser.parse_args()
-    engine = Engine(node="BeastBench", workers=1, max_keys=max(1024, 2 * args.keys), max_instruments=2 * args.assets)
-    names = assets(args.assets)
-    engine.load_instruments([(number, name, "coinbase", "USD", 1, 0) for number, name in enumerate(names)])
-    engine.link_up(0, 3600 * SECOND, monotonic_ns())
-    for number in range(len(names)):
-        engine.publish(number, b"83421.57", time.time_ns(), monotonic_ns(), epoch=1)
-    engine.put_keys(
-        b"".join(
-            key_record(hashlib.sha256(key.encode()).digest(), number + 1, 0, 1, partner=True, allowance=None)
-            for number, key in enumerate(keys(args.keys))
-        )
-    )
+    signal.signal(signal.SIGTERM, leave)
+    setup = Setup(**json.loads(sys.argv[1]))
+    engine, names = make_engine(setup), assets(setup.assets)
+    memory = memory_bytes()
+    ingest = open_ingest(engine, names, monotonic_ns())
+    about = {"bytes_per_instrument": (memory_bytes() - memory) / setup.assets}
+    feed = Feed(ingest, names, setup.updates)
+    about |= put_keys(engine, setup.keys)
+    stamps = stamp_all() if setup.sample else None
     engine.start()
-    running = True
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal running
-        running = False
-
-    signal.signal(signal.SIGTERM, stop)
-    print(json.dumps({"udp": engine.udp_port, "http": engine.http_port}), flush=True)
-    number, step, publish = 0, max(1, args.updates // 100), engine.publish
-    while running:
-        wall_ns, now_ns = time.time_ns(), monotonic_ns()
-        for _ in range(step):
-            number = (number + 1) % len(names)
-            publish(number, b"83421.58", wall_ns, now_ns, epoch=1)
-        while engine.drain_usage()[0]:
-            pass
-        time.sleep(0.01)
+    print(json.dumps({"udp": engine.udp_port, "http": engine.http_port, "about": about}), flush=True)
+    for _ in serve(engine, feed, setup):
+        print(json.dumps({"counters": engine.counters(), "histograms": engine.histograms()}), flush=True)
     engine.stop()
-    print(json.dumps(engine.counters()), flush=True)
+    if stamps is not None:
+        stamps.close()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ static double seconds(void)
 static beast_engine *make_engine(void)
 {
     static const beast_instrument list[] = {
-        {0, "BTC", "coinbase", "USD", 10, 0}, {1, "ETH", "coinbase", "USD", 10, 0}, {2, "ADA", "kraken", "USD", 20, 1}};
+        {0, "BTC", "coinbase", "USD", 10, 0, -1, 1}, {1, "ETH", "coinbase", "USD", 10, 0, -1, 1}, {2, "ADA", "kraken", "USD", 20, 1, -1, 1}};
     const beast_engine_config config = {.node = "BeastMain", .workers = 1, .host = "127.0.0.1", .udp_port = -1,
         .http_port = -1, .max_keys = 1024, .max_instruments = 1024, .usage_ring = 1 << 16, .miss_ring = 2,
         .ttl_ns = INT64_C(1) << 60};

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "counters.h"
+#include "histogram.h"
 #include "key_table.h"
 #include "price_table.h"
 #include "source_limit.h"
@@ -74,7 +75,7 @@ static void load_prices(void)
     for (uint32_t i = 0; i < INSTRUMENTS; i++) {
         snprintf(text[i / 5], sizeof text[0], "A%u", i / 5);
         beast_name_fold(&asset[i / 5], (const uint8_t *)text[i / 5], (uint32_t)strlen(text[i / 5]), true);
-        list[i] = (beast_instrument){i, text[i / 5], exchange[i % 5], "USD", (int32_t)(i % 5), 0};
+        list[i] = (beast_instrument){i, text[i / 5], exchange[i % 5], "USD", (int32_t)(i % 5), 0, -1, 1};
     }
     prices = beast_price_table_new(1 << 14);
     double before = now_ns();
@@ -258,6 +259,20 @@ static void admit(uint32_t n)
         sink += beast_key_admit(key, clock += 10000000, &retry);
 }
 
+static void add_to_counter(uint32_t n)
+{
+    static beast_counters counters;
+    for (uint32_t i = 0; i < n; i++)
+        beast_count(&counters, (beast_counter)(i % 16), 1);
+}
+
+static void add_to_histogram(uint32_t n)
+{
+    static beast_histogram histogram;
+    for (uint32_t i = 0; i < n; i++)
+        beast_histogram_add(&histogram, i);
+}
+
 static beast_usage_ring *ring;
 
 static void claim_usage(uint32_t n)
@@ -267,7 +282,7 @@ static void claim_usage(uint32_t n)
         beast_usage *record = beast_usage_claim(ring);
         *record = (beast_usage){.time_ns = i, .sequence = i, .key_id = i, .prices = 1};
         if (i % BATCH == BATCH - 1)
-            beast_usage_publish(ring);
+            beast_usage_publish(ring, -1);
         if (i % 1024 == 1023)
             beast_usage_drain(ring, out, 1024);
     }
@@ -313,6 +328,8 @@ int main(void)
     measure("SHA-256 of a key", hash_key, 1000000);
     measure("SHA-256 of a key, portable", hash_key_portable, 100000);
     measure("admission with a rate", admit, 1000000);
+    measure("a counter, another one each time", add_to_counter, 1 << 22);
+    measure("a duration into a histogram", add_to_histogram, 1 << 22);
     ring = beast_usage_ring_new(65536);
     measure("usage record: claim, fill, publish, drain", claim_usage, 1 << 20);
     measure("usage fold, 65,536 records of 1,000 keys", fold_usage, 65536);
