@@ -52,14 +52,14 @@ class Checker:
 
     def check(self, line: int, frame: bytes) -> CheckedFrame:
         """What one frame comes to."""
-        kind, trades = self._plan.extract(frame)
+        kind, trades, _ = self._plan.extract(frame)
         if kind != twin.TRADE:
             answer = self._classify(frame)
             told: Kind = "heartbeat" if answer.kind == "pong" else answer.kind
             return CheckedFrame(line, told, [], answer.text)
         if not trades:
             return CheckedFrame(line, "ignored", [], self._why_none(frame))
-        return CheckedFrame(line, "trade", [self._trade(*trade) for trade in trades])
+        return CheckedFrame(line, "trade", [self._trade(*trade[:3]) for trade in trades])
 
     def check_lines(self, lines: Iterable[str]) -> Iterator[CheckedFrame]:
         """What each recorded line comes to: a JSON object whose `raw` is the frame. Blank lines are skipped."""

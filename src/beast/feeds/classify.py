@@ -15,6 +15,8 @@ class Answer(NamedTuple):
     kind: Kind
     symbols: tuple[str, ...] = ()
     """The symbols (or streams) it names."""
+    channel: str = ""
+    """The number that an accepted symbol's trades will carry."""
     reply_id: str = ""
     """The id of the message that it answers."""
     text: str = ""
@@ -36,6 +38,7 @@ class Classifier:
             ("ack", feed.ack_filter),
         )
         self._symbols = {"ack": _path(feed.ack_symbol_path), "error": _path(feed.error_symbol_path)}
+        self._channel = _path(feed.channel_path)
         self._message = _path(feed.error_message_path)
         self._reply_id = _path(feed.reply_id_path)
 
@@ -56,6 +59,7 @@ class Classifier:
         return Answer(
             kind,
             symbols=_texts(_at(root, self._symbols.get(kind))),
+            channel=next(iter(_texts(_at(root, self._channel))), "") if kind == "ack" else "",
             reply_id=next(iter(_texts(_at(root, self._reply_id))), ""),
             text=" ".join(_texts(said)),
         )

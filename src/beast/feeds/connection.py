@@ -17,14 +17,15 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from beast.base.clock import Clock
 from beast.feeds.classify import Answer
+from beast.feeds.reader import Reader
 from beast.feeds.subscription import Event, Subscription
 from beast.feeds.templates import render_message
 from beast.feeds.types import Feed
 
 FRAME_MAX = 16 << 20
 """Longest message taken, in bytes: order books and product lists pass 1 MB."""
-READ_MAX = 32 << 10
-"""Longest frame without trades that is read, in bytes: what a frame says takes Python about 0.1 ms a kilobyte."""
+SEND_TURN = 64
+"""Messages sent in one turn."""
 CLOSE_S = 1.0
 """How long the peer may take to answer a Close, in seconds."""
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
@@ -59,8 +60,33 @@ class FrameSink(Protocol):
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the connection that brings the frames."""
 
-    def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int) -> int:
+    def feed(self, frame: bytes | memoryview, received_ns: int, wall_ns: int, /) -> int:
         """Publishes what the frame brings; returns its kind: 1 for trades, 2 for what is not JSON."""
+
+
+class _Nowhere:
+    """Where the frames of a connection go that nobody wants any more."""
+
+    def link_up(self, _link: int, _patience_ns: int, _now_ns: int) -> int:
+        return 0
+
+    def link_proven(self, _link: int, _now_ns: int) -> None:
+        pass
+
+    def link_down(self, _link: int) -> None:
+        pass
+
+    def link_state(self, _link: int) -> tuple[bool, int, int]:
+        return False, 0, 0
+
+    def count(self, name: str, n: int = 1) -> None:
+        pass
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+    def feed(self, _frame: bytes | memoryview, _received_ns: int, _wall_ns: int, /) -> int:
+        return _TRADE
 
 
 class End(NamedTuple):
@@ -83,6 +109,8 @@ class Connection(WSListener):
         classify: Reads a frame without trades.
         clock: The time.
         report: Called with each event the operator should read.
+        number: Called when the exchange has given a symbol another number.
+        ping_interval_ms: Between two pings in the exchange's own words; the row's unless given.
     """
 
     def __init__(
@@ -96,6 +124,8 @@ class Connection(WSListener):
         classify: Callable[[bytes], Answer],
         clock: Clock,
         report: Callable[[Event], None],
+        number: Callable[[], None] = lambda: None,
+        ping_interval_ms: int | None = None,
     ) -> None:
         self.subscription = subscription
         self.opened_ns = 0
@@ -103,9 +133,13 @@ class Connection(WSListener):
         self._link = link
         self._table = table
         self._sink = sink
-        self._classify = classify
+        self._reader = Reader(classify, self._act, at_once=bool(feed.channel_path))
         self._clock = clock
+        # Looked up once for all frames.
+        self._take, self._monotonic_ns, self._wall_ns = sink.feed, clock.monotonic_ns, clock.wall_ns
         self._report = report
+        self._number = number
+        self._ping_interval_ms = ping_interval_ms
         self._transport: WSTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fragments = bytearray()
@@ -121,7 +155,7 @@ class Connection(WSListener):
         now_ns = self._clock.monotonic_ns()
         self._transport = transport
         self.opened_ns = self._pinged_ns = now_ns
-        self._own_ping_ns = now_ns + self._feed.ping_interval_ms * _MS
+        self._own_ping_ns = now_ns + self._own_interval_ns()
         self._begin_epoch(now_ns)
         self.subscription.start(now_ns)
         self._tick()
@@ -129,10 +163,10 @@ class Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hot for whole data frames; the frame's memory dies with this call."""
         if frame.msg_type in _DATA and frame.fin and not self._fragments:
-            payload = frame.get_payload_as_memoryview()
-            kind = self._sink.feed(payload, self._clock.monotonic_ns(), self._clock.wall_ns())
+            payload = frame.get_payload_as_bytes()  # a copy costs less than a view
+            kind = self._take(payload, self._monotonic_ns(), self._wall_ns())
             if kind != _TRADE:
-                self._read(bytes(payload), kind)
+                self._reader.read(payload, kind)
             return
         self._table.link_proven(self._link, self._clock.monotonic_ns())
         if frame.msg_type == WSMsgType.PING:
@@ -168,6 +202,27 @@ class Connection(WSListener):
             self._transport.send_close(WSCloseCode.OK)
             self._set_timer(CLOSE_S, self._cut)
 
+    def take_over(self, feed: Feed, classify: Callable[[bytes], Answer]) -> None:
+        """The row has changed in columns that no connection is made by."""
+        self._feed = feed
+        self._reader.classify = classify
+        self._own_ping_ns = min(self._own_ping_ns, self._clock.monotonic_ns() + self._own_interval_ns())
+        self.subscription.take_over(feed)
+        self.wake()
+
+    def wake(self) -> None:
+        """The subscription has changed: what is due now may be another thing."""
+        self._tick()
+
+    def detach(self) -> None:
+        """Nothing that it still brings counts, and its link may be another's from here on."""
+        if self._transport is not None:
+            self._table.link_down(self._link)
+        self._set_timer(None)
+        nowhere = _Nowhere()
+        self._table = self._sink = nowhere
+        self._take = nowhere.feed
+
     def _cut(self) -> None:
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
@@ -191,19 +246,20 @@ class Connection(WSListener):
         if frame.fin:
             message = bytes(self._fragments)
             self._fragments.clear()
-            kind = self._sink.feed(message, self._clock.monotonic_ns(), self._clock.wall_ns())
+            kind = self._take(message, self._monotonic_ns(), self._wall_ns())
             if kind != _TRADE:
-                self._read(message, kind)
+                self._reader.read(message, kind)
 
-    def _read(self, frame: bytes, kind: int) -> None:
-        """Acts on a frame that brought no trade."""
-        if len(frame) > READ_MAX:
+    def _act(self, frame: bytes, kind: int, answer: Answer | None) -> None:
+        """Does what follows from a frame that brought no trade."""
+        if answer is None:
             self._pass_over(frame, kind)
             return
-        answer = self._classify(frame)
         match answer.kind:
             case "ack":
-                self.subscription.acknowledge(answer.symbols, answer.reply_id)
+                self.subscription.acknowledge(answer.symbols, answer.reply_id, answer.channel)
+                if answer.channel:
+                    self._number()
                 self._tick()
             case "error":
                 for event in self.subscription.refuse(answer.symbols, answer.reply_id, answer.text):
@@ -271,12 +327,16 @@ class Connection(WSListener):
             self._pinged_ns = now_ns
             self._transport.send_ping()
         due_ns = max(self._table.link_state(self._link)[2], self._pinged_ns) + quiet_ns
-        if not self._feed.ping_interval_ms:
+        if not self._own_interval_ns():
             return due_ns
         if now_ns >= self._own_ping_ns:
-            self._own_ping_ns = now_ns + self._feed.ping_interval_ms * _MS
+            self._own_ping_ns = now_ns + self._own_interval_ns()
             self._send(self._feed.ping_template)
         return min(due_ns, self._own_ping_ns)
+
+    def _own_interval_ns(self) -> int:
+        given_ms = self._ping_interval_ms
+        return (self._feed.ping_interval_ms if given_ms is None else given_ms) * _MS
 
     def _subscribe(self, now_ns: int) -> int:
         """Sends the subscription messages that are due; returns when the next one is."""
@@ -284,7 +344,10 @@ class Connection(WSListener):
             return now_ns
         for event in self.subscription.expire(now_ns):
             self._report(event)
-        while (text := self.subscription.next_message(now_ns, self._clock.wall_ns())) is not None:
+        for _ in range(SEND_TURN):
+            text = self.subscription.next_message(now_ns, self._clock.wall_ns())
+            if text is None:
+                break
             self._transport.send(WSMsgType.TEXT, text)
         if self.subscription.hopeless():
             self.close("every symbol was refused")

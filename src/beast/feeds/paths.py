@@ -2,7 +2,8 @@
 
 Steps stand between dots. A number is an index into an array, from the end when negative; `*` is the only member of
 an object, whatever its name; `[first]` and `[last]` walk a whole array and say at which end its newest element
-stands; anything else is the name of a member. The empty path is the whole frame.
+stands; anything else is the name of a member. The empty path is the whole frame. In an answer to a REST request
+`{BASE}` is the member named like the asset.
 """
 
 import re
@@ -15,6 +16,9 @@ ONLY: Final = "*"
 FIRST: Final = "[first]"
 LAST: Final = "[last]"
 WALKS: Final = frozenset({FIRST, LAST})
+BASE: Final = "{BASE}"
+_BASE_NAME: Final = "\0"
+"""No member of anything."""
 
 STEPS_MAX: Final = 12
 WALKS_MAX: Final = 3
@@ -35,6 +39,14 @@ def parse_path(text: str) -> Path:
     if len(walks_of(path)) > WALKS_MAX:
         raise ValueError(f"{text!r} walks more than {WALKS_MAX} arrays")
     return path
+
+
+def parse_based_path(text: str, asset: str) -> Path:
+    """The steps of a path without walks, in which `{BASE}` stands for the asset. Raises ValueError."""
+    path = parse_path(text.replace(BASE, _BASE_NAME))
+    if WALKS & set(path):
+        raise ValueError(f"{text!r} walks an array; an index can stand there")
+    return tuple(asset if step == _BASE_NAME else step for step in path)
 
 
 def walks_of(path: Path) -> tuple[Path, ...]:

@@ -4,27 +4,35 @@ The source is a JSON object:
 
     {"fold": "none",                  # "upper", "lower": of the symbol's ASCII letters, before it is looked up
      "strip_prefix": "",              # taken off the symbol before it is folded
+     "bare_symbol": true,             # the symbol may be a number, which stands for one on this connection only
+     "sequence": ["sequence_num"],    # the number of a frame, where all frames of a connection are numbered
      "shapes": [                      # the first whose filter holds reads the frame
        {"filter": [{"path": ["channel"], "op": "eq", "value": "trade"},
                    {"path": ["code"], "op": "eq", "value": "0", "bare": true}],
         "price": ["data", "[last]", "price"],
         "symbol": ["data", "[last]", "symbol"],
         "time": ["data", "[last]", "timestamp"], "time_format": "rfc3339",
-        "fallback": ["time"], "fallback_format": "unix_s"}]}
+        "fallback": ["time"], "fallback_format": "unix_s",
+        "sequence": ["data", "[last]", "trade_id"]}]}  # the number of a trade, where those of each symbol are
 
-`bare` compares with a number's or a literal's characters instead of a string. `time` and `fallback` may be missing.
+`bare` compares with a number's or a literal's characters instead of a string. `time`, `fallback` and either `sequence`
+may be missing; one of the two must.
 
 What a plan does with a frame, which `beast.feeds.twin` says again in Python:
 
 - The frame must be one JSON text (RFC 8259) in valid UTF-8, nested at most 64 deep, or it is malformed. Of two members
   with one name the first counts. A null is as good as absent.
 - The arrays that the price's path walks give one trade for each innermost element; a path without walks gives one.
-- The symbol is a string of 1 to 64 bytes. The price is a number, or a string that holds one as JSON writes numbers:
-  greater than zero, its digits kept, an exponent written out, at most 40 characters then (64 as it stands in the
-  frame). A trade without such a price is dropped and counted.
+- The symbol is a string of 1 to 64 bytes, or, with `bare_symbol`, a number of as many characters. The price is a
+  number, or a string that holds one as JSON writes numbers: greater than zero, its digits kept, an exponent written
+  out, at most 40 characters then (64 as it stands in the frame). A trade without such a price is dropped and counted.
 - Of several trades of one symbol the newest wins: `[first]` and `[last]` say which end of an array that is, the
   outermost array in which two trades stand apart decides. At most 64 symbols of one frame are taken.
 - A time that can't be read counts as none: then the fallback is asked, then the time of receipt stands in.
+- A number is an integer of 64 bits without sign, or a string of at most 20 digits that holds one; anything else is as
+  good as absent, and so is a trade's 0. Of the numbers that a symbol's trades in one frame have, the lowest, the
+  highest and the count are told; a trade dropped for its price is not among them. A frame's number is told of any frame
+  that is not malformed.
 """
 
 from typing import Any, Final
@@ -39,6 +47,7 @@ CONDITIONS_MAX: Final = 32
 OPERAND_MAX: Final = 64
 """Bytes of a condition's value."""
 PREFIX_MAX: Final = 64
+_OTHER_WALK: Final = "walks another array than price_path does"
 _VALUE_COLUMNS: Final = (
     ("price", "price_path"),
     ("symbol", "symbol_path"),
@@ -73,8 +82,26 @@ def compile_plan(feed: Feed) -> bytes:
     if len(feed.symbol_strip_prefix.encode()) > PREFIX_MAX:
         raise ColumnError("symbol_strip_prefix", f"is longer than {PREFIX_MAX} bytes")
     shapes = [_shape_spec(shape, number) for number, shape in enumerate(feed.shapes)]
-    source = {"fold": feed.symbol_fold, "strip_prefix": feed.symbol_strip_prefix, "shapes": shapes}
+    source: dict[str, Any] = {"fold": feed.symbol_fold, "strip_prefix": feed.symbol_strip_prefix, "shapes": shapes}
+    if feed.channel_path:
+        source["bare_symbol"] = True
+    if sequence := sequence_path(feed):
+        holder = source if feed.sequence_scope == "connection" else shapes[0]
+        holder["sequence"] = sequence
     return msgspec.json.encode(source)
+
+
+def sequence_path(feed: Feed) -> Path:
+    """Where frames or trades are numbered; empty when they aren't. Raises ColumnError."""
+    path = path_of(feed.sequence_path, "sequence_path")
+    if bool(path) != bool(feed.sequence_scope):
+        raise ColumnError("sequence_path", "needs a sequence_scope" if path else "is empty")
+    walked = walks_of(path)
+    if feed.sequence_scope == "connection" and walked:
+        raise ColumnError("sequence_path", "a frame has one number: the path can't walk an array")
+    if walked != walks_of(path_of(feed.price_path, "price_path"))[: len(walked)]:
+        raise ColumnError("sequence_path", _OTHER_WALK)
+    return path
 
 
 def path_of(text: str, column: str) -> Path:
@@ -142,7 +169,7 @@ def _shape_spec(shape: Shape, number: int) -> dict[str, Any]:
     for role, name in _VALUE_COLUMNS[1:]:
         own = walks_of(spec.get(role, ()))
         if own != walked[: len(own)]:
-            raise ColumnError(column(name), "walks another array than price_path does")
+            raise ColumnError(column(name), _OTHER_WALK)
     return spec
 
 

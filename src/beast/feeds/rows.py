@@ -10,7 +10,9 @@ import msgspec
 import tomli_w
 
 from beast.base.errors import BeastError
+from beast.feeds.paths import parse_based_path
 from beast.feeds.plan import ColumnError, check_condition, compile_plan, fold, path_of
+from beast.feeds.rest_answer import PLACEHOLDERS
 from beast.feeds.templates import validate_templates
 from beast.feeds.types import Feed, Mapping
 
@@ -19,9 +21,14 @@ Row = TypeVar("Row", Feed, Mapping)
 _FEED_NAME = re.compile(r"[a-z0-9_-]{1,16}")
 _ASSET = re.compile(r"[A-Z0-9._-]{1,20}")
 _CURRENCY = re.compile(r"[A-Z0-9]{1,10}")
-_URL = re.compile(r"wss?://[^\s/]+(/\S*)?")
+_URL = re.compile(r"(wss?://[^\s/]+(/\S*)?|\{ENDPOINT\}\S*)")
+_TOKEN_URL = re.compile(r"(https?://[^\s/]+(/\S*)?)?")
+_REST_URL = re.compile(r"https?://[^\s/{}]+/\S*")
 _SYMBOL_MAX: Final = 64
+_RESERVED: Final = "consensus"
+_BAND_MAX: Final = 1_000_000
 _LIMITS: Final = {
+    "consensus_weight": (0, 1_000),
     "priority": (0, 1_000_000),
     "connect_interval_ms": (0, 3_600_000),
     "max_connection_age_s": (0, 30 * 86_400),
@@ -31,9 +38,27 @@ _LIMITS: Final = {
     "subscribe_interval_ms": (0, 60_000),
     "ping_interval_ms": (0, 3_600_000),
     "patience_ms": (1_000, 3_600_000),
+    "rest_per_second": (0.01, 1_000),
+    "rest_timeout_ms": (50, 60_000),
 }
-_FILTERS: Final = ("ack_filter", "error_filter", "heartbeat_filter", "notice_filter", "pong_filter")
-_PATHS: Final = ("ack_symbol_path", "error_symbol_path", "error_message_path", "reply_id_path")
+_FILTERS: Final = (
+    *("ack_filter", "error_filter", "heartbeat_filter", "notice_filter", "pong_filter"),
+    *("rest_error_filter", "rest_product_filter"),
+)
+_PATHS: Final = (
+    "token_path",
+    "endpoint_path",
+    "ping_interval_path",
+    "ack_symbol_path",
+    "channel_path",
+    "error_symbol_path",
+    "error_message_path",
+    "reply_id_path",
+)
+_REST_PATHS: Final = (
+    *("rest_price_path", "rest_volume_path", "rest_timestamp_path"),
+    *("rest_products_path", "rest_product_symbol_path"),
+)
 
 
 class Exchange(NamedTuple):
@@ -106,9 +131,39 @@ def write_json(exchange: Exchange) -> str:
 
 def validate(exchange: Exchange) -> list[Fault]:
     """Everything that is wrong with the rows; empty when nothing is."""
-    feed = exchange.feed
-    faults = [Fault("feed", column, reason) for column, reason in _feed_faults(feed)]
-    return faults + list(_asset_faults(feed, exchange.assets))
+    check = AssetCheck(exchange.feed)
+    return feed_faults(exchange.feed) + [fault for mapping in exchange.assets for fault in check.faults(mapping)]
+
+
+def feed_faults(feed: Feed) -> list[Fault]:
+    """Everything that is wrong with an exchange's own row."""
+    return [Fault("feed", column, reason) for column, reason in _feed_faults(feed)]
+
+
+class AssetCheck:
+    """Checks the assets of one exchange, one after the other."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._seen: dict[tuple[str, str], str] = {}
+        self._count = 0
+
+    def faults(self, mapping: Mapping, row: str = "") -> list[Fault]:
+        """What is wrong with the next one, alone or beside those before it; faults call it `row`, or by its number."""
+        row = row or _asset_row(self._count, mapping)
+        self._count += 1
+        faults: list[Fault] = []
+        for column, value, reason in _asset_columns(self._feed, mapping):
+            if column == "wire_symbol" and not mapping.wire_symbol and any(each.column == "symbol" for each in faults):
+                continue  # the same text, told already
+            other = self._seen.setdefault((column, value), row)
+            if reason or other != row:
+                faults.append(Fault(row, column, reason or f"{value!r} stands in {other} already"))
+        if not _CURRENCY.fullmatch(mapping.currency):
+            faults.append(Fault(row, "currency", f"{mapping.currency!r} does not match {_CURRENCY.pattern}"))
+        if not 0 <= (mapping.band_bps or 0) <= _BAND_MAX:
+            faults.append(Fault(row, "band_bps", f"{mapping.band_bps} is not from 0 to {_BAND_MAX}"))
+        return faults
 
 
 def _document(exchange: Exchange) -> dict[str, Any]:
@@ -125,8 +180,8 @@ def _convert(document: Any) -> tuple[Exchange | None, list[Fault]]:
     entries = document.get("assets", [])
     if not isinstance(entries, list):
         return None, [*faults, Fault("assets", "", "must be a list of tables: [[assets]]")]
-    feed = _convert_row(document["feed"], Feed, "feed", faults)
-    assets = [_convert_row(entry, Mapping, _asset_row(i, entry), faults) for i, entry in enumerate(entries)]
+    feed = convert_row(document["feed"], Feed, "feed", faults)
+    assets = [convert_row(entry, Mapping, _asset_row(i, entry), faults) for i, entry in enumerate(entries)]
     if feed is None or faults:
         return None, faults
     named = [msgspec.structs.replace(mapping, exchange=feed.name) for mapping in assets if mapping is not None]
@@ -138,7 +193,8 @@ def _convert(document: Any) -> tuple[Exchange | None, list[Fault]]:
     return (None, foreign) if foreign else (Exchange(feed, tuple(named)), [])
 
 
-def _convert_row(value: Any, row_type: type[Row], row: str, faults: list[Fault]) -> Row | None:
+def convert_row(value: Any, row_type: type[Row], row: str, faults: list[Fault]) -> Row | None:
+    """The row that a JSON or TOML table makes; None, and one more fault told as of `row`, when it makes none."""
     try:
         return msgspec.convert(value, row_type)
     except msgspec.ValidationError as error:
@@ -155,8 +211,12 @@ def _asset_row(number: int, entry: Any) -> str:
 def _feed_faults(feed: Feed) -> Iterable[tuple[str, str]]:
     if not _FEED_NAME.fullmatch(feed.name):
         yield "name", f"{feed.name!r} is not 1 to 16 of a-z, 0-9, _ and -"
+    if feed.name == _RESERVED:
+        yield "name", f"{feed.name!r} is what the exchanges agree on; choose another name"
     if not _URL.fullmatch(feed.ws_url):
         yield "ws_url", f"{feed.ws_url!r} is no ws:// or wss:// address"
+    if not _TOKEN_URL.fullmatch(feed.token_url):
+        yield "token_url", f"{feed.token_url!r} is no http:// or https:// address"
     for column, (low, high) in _LIMITS.items():
         if not low <= getattr(feed, column) <= high:
             yield column, f"{getattr(feed, column)} is not from {low} to {high}"
@@ -165,6 +225,7 @@ def _feed_faults(feed: Feed) -> Iterable[tuple[str, str]]:
     except ColumnError as error:
         yield error.column, error.reason
     yield from _filter_faults(feed)
+    yield from _rest_faults(feed)
     for message in validate_templates(feed):
         column, _, reason = message.partition(": ")
         yield column, reason
@@ -184,20 +245,20 @@ def _filter_faults(feed: Feed) -> Iterable[tuple[str, str]]:
             yield error.column, error.reason
 
 
-def _asset_faults(feed: Feed, assets: tuple[Mapping, ...]) -> Iterable[Fault]:
-    seen: dict[tuple[str, str], str] = {}
-    for number, mapping in enumerate(assets):
-        row = _asset_row(number, mapping)
-        told = set()
-        for column, value, fault in _asset_columns(feed, mapping):
-            if column == "wire_symbol" and "symbol" in told and not mapping.wire_symbol:
-                continue  # the same text, told already
-            other = seen.setdefault((column, value), row)
-            if fault or other != row:
-                told.add(column)
-                yield Fault(row, column, fault or f"{value!r} stands in {other} already")
-        if not _CURRENCY.fullmatch(mapping.currency):
-            yield Fault(row, "currency", f"{mapping.currency!r} does not match {_CURRENCY.pattern}")
+def _rest_faults(feed: Feed) -> Iterable[tuple[str, str]]:
+    for column in ("rest_ticker_url", "rest_products_url"):
+        url = getattr(feed, column)
+        if url and not _REST_URL.fullmatch(url):
+            yield column, f"{url!r} is no http:// or https:// address"
+    if feed.rest_ticker_url and not feed.rest_price_path:
+        yield "rest_price_path", "is empty, but rest_ticker_url is not"
+    if unknown := set(re.findall(r"\{[^}]*\}?", feed.rest_ticker_url)) - set(PLACEHOLDERS):
+        yield "rest_ticker_url", f"{', '.join(sorted(unknown))} is not known; there are {', '.join(PLACEHOLDERS)}"
+    for column in _REST_PATHS:
+        try:
+            parse_based_path(getattr(feed, column), "")
+        except ValueError as error:
+            yield column, str(error)
 
 
 def _asset_columns(feed: Feed, mapping: Mapping) -> Iterable[tuple[str, str, str]]:

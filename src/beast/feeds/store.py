@@ -13,7 +13,7 @@ from beast.storage.queries import Queries
 CHANNEL = "beast_feeds"
 """Notified, with the exchange's name as payload, when one of its rows changes."""
 
-_QUERIES = Queries("beast.feeds")
+QUERIES = Queries("beast.feeds")
 
 
 class _FeedRow(msgspec.Struct):
@@ -28,23 +28,23 @@ class FeedStore:
 
     async def list_feeds(self) -> tuple[list[Feed], list[Unreadable]]:
         """All exchanges, in order of priority, and those among them that can't be read."""
-        rows = await self._database.fetch(_QUERIES["feeds"], {"name": None}, row=_FeedRow)
+        rows = await self._database.fetch(QUERIES["feeds"], {"name": None}, row=_FeedRow)
         read = [_feed(row) for row in rows]
         return [row for row in read if isinstance(row, Feed)], [row for row in read if isinstance(row, Unreadable)]
 
     async def list_mappings(self) -> list[Mapping]:
         """The assets of all exchanges."""
-        return await self._database.fetch(_QUERIES["mappings"], {"exchange": None}, row=Mapping)
+        return await self._database.fetch(QUERIES["mappings"], {"exchange": None}, row=Mapping)
 
     async def exchange(self, name: str) -> Exchange:
         """All rows of one exchange. Raises BeastError when there is none of this name, or it can't be read."""
-        row = await self._database.fetch_one(_QUERIES["feeds"], {"name": name}, row=_FeedRow)
+        row = await self._database.fetch_one(QUERIES["feeds"], {"name": name}, row=_FeedRow)
         if row is None:
             raise _unknown(name)
         feed = _feed(row)
         if isinstance(feed, Unreadable):
             raise BeastError(feed.reason, where=name, todo="import its rows again")
-        assets = await self._database.fetch(_QUERIES["mappings"], {"exchange": name}, row=Mapping)
+        assets = await self._database.fetch(QUERIES["mappings"], {"exchange": name}, row=Mapping)
         return Exchange(feed, tuple(assets))
 
     async def save(self, exchange: Exchange, *, replace: bool = False) -> Exchange:
@@ -58,26 +58,28 @@ class FeedStore:
             RowsError: The rows don't go together with those that stay; nothing has changed.
         """
         name = exchange.feed.name
-        assets = msgspec.json.encode([_full(mapping) for mapping in exchange.assets]).decode()
+        assets = msgspec.json.encode([full(mapping) for mapping in exchange.assets]).decode()
         async with self._database.transaction() as connection:
             # The feed first: its row is the lock under which an exchange's assets change.
-            await connection.execute(
-                _QUERIES["save_feed"], {"feed": msgspec.json.encode(_full(exchange.feed)).decode()}
-            )
+            await connection.execute(QUERIES["save_feed"], {"feed": msgspec.json.encode(full(exchange.feed)).decode()})
             if replace:
                 kept = [mapping.asset for mapping in exchange.assets]
-                await connection.execute(_QUERIES["delete_other_mappings"], {"exchange": name, "kept": kept})
-            await connection.execute(_QUERIES["save_categories"], {"assets": assets})
+                await connection.execute(QUERIES["delete_other_mappings"], {"exchange": name, "kept": kept})
+            await connection.execute(QUERIES["save_categories"], {"assets": assets})
             for query in ("update_mappings", "insert_mappings"):
-                await connection.execute(_QUERIES[query], {"exchange": name, "assets": assets})
+                await connection.execute(QUERIES[query], {"exchange": name, "assets": assets})
             merged = Exchange(exchange.feed, await _mappings(connection, name))
             if faults := validate(merged):
                 raise RowsError(faults, where=f"{name}, together with the assets that are there already")
         return merged
 
+    async def prewarm(self, asset: str) -> int:
+        """Has an asset subscribed wherever it is mapped; returns at how many exchanges it was not."""
+        return await self._database.execute(QUERIES["prewarm_asset"], {"asset": asset})
+
     async def enable(self, name: str, *, enabled: bool) -> None:
         """Switches an exchange on or off. Raises BeastError when there is none of this name."""
-        if not await self._database.execute(_QUERIES["enable_feed"], {"name": name, "enabled": enabled}):
+        if not await self._database.execute(QUERIES["enable_feed"], {"name": name, "enabled": enabled}):
             raise _unknown(name)
 
 
@@ -88,13 +90,13 @@ def _feed(row: _FeedRow) -> Feed | Unreadable:
         return Unreadable(row.feed["name"], row.feed["enabled"], f"the row can't be read: {error}")
 
 
-def _full(row: Feed | Mapping) -> dict[str, Any]:
+def full(row: Feed | Mapping) -> dict[str, Any]:
     """A row with its defaults written out: an import leaves no column as it was."""
     return {name: msgspec.to_builtins(value) for name, value in msgspec.structs.asdict(row).items()}
 
 
 async def _mappings(connection: Connection, exchange: str) -> tuple[Mapping, ...]:
-    cursor = await connection.execute(_QUERIES["mappings"], {"exchange": exchange})
+    cursor = await connection.execute(QUERIES["mappings"], {"exchange": exchange})
     rows = await cursor.fetchall()
     return tuple(Mapping(**dict(zip(Mapping.__struct_fields__, row, strict=True))) for row in rows)
 

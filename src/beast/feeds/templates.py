@@ -6,6 +6,7 @@ A template is JSON (a ping may be plain text) with placeholders inside its strin
 - `{SYMBOLS:SEP}`, anywhere in a string or in the URL: the symbols joined by SEP;
 - `{SYMBOL}` in the only element of an array: that element once for each symbol;
 - `{SYMBOL}` anywhere else: one message for each symbol;
+- `{CHANNEL}` in an unsubscription: the number that the exchange gave a symbol; one message for each;
 - `{NOW_S}`, `{NOW_MS}`, `{ID}`: a JSON number when alone in its string, else text;
 - `{FRAME:path}`: a value of the frame that is being answered, its digits untouched.
 
@@ -13,7 +14,8 @@ A subscription may be an array of several messages; each is rendered by itself.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -25,6 +27,8 @@ from beast.feeds.types import Feed
 _PLACEHOLDER = re.compile(r"\{([A-Z][A-Z_]*)(?::([^{}]*))?\}")
 _PER_MESSAGE = frozenset({"NOW_S", "NOW_MS", "ID"})
 _OF_SYMBOLS = frozenset({"SYMBOL", "SYMBOLS"})
+_OF_ONE = frozenset({"SYMBOL", "CHANNEL"})
+_OF_URL = frozenset({"TOKEN", "ENDPOINT", "UUID", "NOW_S", "NOW_MS"})
 _URL_SAFE = "@:!$*,;._~-"
 """What RFC 3986 allows in a path segment, less what means something in a query."""
 
@@ -46,25 +50,30 @@ class MessageTemplate(msgspec.Struct, frozen=True):
         texts = (text for text in _strings(self.body) if "{ID}" in text)
         return next(texts, "").replace("{ID}", str(message_id))
 
-    def chunks(self, symbols: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-        """Splits `symbols` into what one message may carry, `size` at most (0: no limit)."""
-        step = 1 if self.spread == "each" else size or len(symbols) or 1
-        for start in range(0, len(symbols), step):
-            yield symbols[start : start + step]
+    @property
+    def names_channel(self) -> bool:
+        """Whether it can only be sent for a symbol whose number is known."""
+        return any("{CHANNEL}" in text for text in _strings(self.body))
 
-    def render(self, symbols: Sequence[str], *, message_id: int, wall_ns: int) -> str:
-        """The message for `symbols` (decorated already), as JSON text."""
+    def room(self, chunk: int) -> int:
+        """How many symbols one message may carry where `chunk` is the limit (0: none)."""
+        return 1 if self.spread == "each" else chunk or sys.maxsize
+
+    def render(self, symbols: Sequence[str], *, message_id: int, wall_ns: int, channel: str = "") -> str:
+        """The message for `symbols` (decorated already), as JSON text; `channel` is the number of the only one."""
 
         def lookup(name: str, separator: str | None) -> Any:
             if name == "SYMBOLS":
                 return list(symbols) if separator is None else separator.join(symbols)
+            if name == "CHANNEL":
+                return int(channel) if channel.isdecimal() else channel
             return symbols[0] if name == "SYMBOL" else _per_message(name, message_id, wall_ns)
 
         return msgspec.json.encode(_fill(self.body, lookup, symbols)).decode()
 
 
 def parse_subscription(template: str) -> list[MessageTemplate]:
-    """The messages of a `subscribe_template`. Raises ValueError saying what is wrong with it."""
+    """The messages of a subscription's template, or an unsubscription's. Raises ValueError: what is wrong with it."""
     if not template:
         return []
     body = _decode(template)
@@ -79,13 +88,15 @@ def decorate(symbol: str, symbol_template: str) -> str:
     return symbol_template.replace("{SYMBOL}", symbol)
 
 
-def render_url(url: str, symbols: Sequence[str]) -> str:
-    """The URL with its `{SYMBOLS:SEP}` replaced; symbols are percent-encoded."""
+def render_url(url: str, symbols: Sequence[str], values: Mapping[str, str] | None = None) -> str:
+    """The URL with its placeholders replaced: `{SYMBOLS:SEP}` by the symbols, percent-encoded, others by `values`."""
 
-    def join(match: re.Match[str]) -> str:
-        return (match[2] or "").join(quote(symbol, safe=_URL_SAFE) for symbol in symbols)
+    def fill(match: re.Match[str]) -> str:
+        if match[1] == "SYMBOLS":
+            return (match[2] or "").join(quote(symbol, safe=_URL_SAFE) for symbol in symbols)
+        return (values or {})[match[1]]
 
-    return _PLACEHOLDER.sub(join, url)
+    return _PLACEHOLDER.sub(fill, url)
 
 
 def render_message(template: str, *, message_id: int, wall_ns: int, frame: bytes | None = None) -> str:
@@ -121,9 +132,10 @@ def raw_at(frame: bytes, path: str) -> msgspec.Raw:
 def validate_templates(feed: Feed) -> list[str]:
     """What is wrong with the row's templates, each message beginning with the column's name; empty when nothing is."""
     checks: tuple[tuple[str, Callable[[Feed], None]], ...] = (
-        ("ws_url", lambda feed: _check_url(feed.ws_url)),
+        ("ws_url", _check_url),
         ("symbol_template", lambda feed: _check_symbol_template(feed.symbol_template)),
         ("subscribe_template", _check_subscription),
+        ("unsubscribe_template", _check_unsubscription),
         ("ping_template", _check_ping),
         ("heartbeat_reply_template", lambda feed: _check_placeholders(feed.heartbeat_reply_template, {"FRAME"})),
         ("error_scope", _check_scope),
@@ -207,9 +219,9 @@ def _spread(node: Any) -> Spread:
             raise ValueError("one message holds both a list of symbols and a single {SYMBOL}")
         return next((spread for spread in ("together", "each") if spread in found), "none")
     names = {name for name, _, _ in _placeholders(node)}
-    if names >= _OF_SYMBOLS:
+    if "SYMBOLS" in names and names & _OF_ONE:
         raise ValueError("one message holds both a list of symbols and a single {SYMBOL}")
-    return "together" if "SYMBOLS" in names else "each" if "SYMBOL" in names else "none"
+    return "together" if "SYMBOLS" in names else "each" if names & _OF_ONE else "none"
 
 
 def _check_placeholders(template: str, extra: set[str] | frozenset[str]) -> None:
@@ -243,10 +255,17 @@ def _keys(node: Any) -> Iterator[str]:
         yield from _keys(value)
 
 
-def _check_url(url: str) -> None:
-    for name, argument, _ in _placeholders(url):
-        if name != "SYMBOLS" or argument is None:
-            raise ValueError(f"{{{name}}} is not known here; there is {{SYMBOLS:SEP}}")
+def _check_url(feed: Feed) -> None:
+    for name, argument, _ in _placeholders(feed.ws_url):
+        if (name == "SYMBOLS") != (argument is not None) or name not in _OF_URL | {"SYMBOLS"}:
+            known = ", ".join(f"{{{each}}}" for each in sorted(_OF_URL))
+            raise ValueError(f"{{{name}}} is not known here; there are {{SYMBOLS:SEP}}, {known}")
+    for name, column in (("TOKEN", "token_path"), ("ENDPOINT", "endpoint_path")):
+        if (f"{{{name}}}" in feed.ws_url) != bool(getattr(feed, column)):
+            raise ValueError(f"{{{name}}} and {column} need each other")
+    answers = feed.token_path or feed.endpoint_path
+    if bool(feed.token_url) != bool(answers):
+        raise ValueError("token_url and token_path or endpoint_path need each other")
 
 
 def _check_symbol_template(template: str) -> None:
@@ -257,14 +276,23 @@ def _check_symbol_template(template: str) -> None:
 def _check_subscription(feed: Feed) -> None:
     _check_placeholders(feed.subscribe_template, _OF_SYMBOLS)
     spreads = {message.spread for message in parse_subscription(feed.subscribe_template)}
-    if spreads <= {"none"} and not _PLACEHOLDER.search(feed.ws_url):
+    if spreads <= {"none"} and "{SYMBOLS:" not in feed.ws_url:
         raise ValueError("names no symbol, and ws_url doesn't either: {SYMBOLS} or {SYMBOL} is missing")
+
+
+def _check_unsubscription(feed: Feed) -> None:
+    _check_placeholders(feed.unsubscribe_template, _OF_SYMBOLS | {"CHANNEL"})
+    messages = parse_subscription(feed.unsubscribe_template)
+    if any(message.spread == "none" for message in messages):
+        raise ValueError("every message must name a symbol: {SYMBOLS}, {SYMBOL} or {CHANNEL} is missing")
+    if any(message.names_channel for message in messages) and not feed.channel_path:
+        raise ValueError("{CHANNEL} needs channel_path")
 
 
 def _check_ping(feed: Feed) -> None:
     _check_placeholders(feed.ping_template, frozenset())
-    if bool(feed.ping_interval_ms) != bool(feed.ping_template):
-        raise ValueError("ping_template and ping_interval_ms need each other")
+    if bool(feed.ping_interval_ms or feed.ping_interval_path) != bool(feed.ping_template):
+        raise ValueError("ping_template and ping_interval_ms (or ping_interval_path) need each other")
 
 
 def _check_scope(feed: Feed) -> None:

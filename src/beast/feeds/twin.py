@@ -26,9 +26,11 @@ PRICE_MAX: Final = 40
 SYMBOLS_MAX: Final = 64
 _NS: Final = {"unix_s": 10**9, "unix_ms": 10**6, "unix_us": 10**3, "unix_ns": 1}
 _TIME_MAX: Final = 2**63 - 1
+_SEQUENCE_MAX: Final = 2**64 - 1
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DECIMAL = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_SEQUENCE = re.compile(r"\d{1,20}", re.ASCII)
 _UNIX = re.compile(r"(\d{1,19})(?:\.(\d+))?", re.ASCII)
 _RFC3339 = re.compile(
     r"(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-(\d\d)-(\d\d)[Tt ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)"
@@ -55,11 +57,16 @@ class Object(dict[str, Any]):
 
 
 class Trade(NamedTuple):
-    """One trade: wire symbol, price text, time in ns since 1970 (0: the frame has none)."""
+    """The newest trade of a symbol: wire symbol, price text, time in ns since 1970 (0: the frame has none)."""
 
     symbol: bytes
     price: bytes
     time_ns: int
+    sequence_first: int = 0
+    """The lowest and the highest number of the symbol's trades in the frame; 0: none has one."""
+    sequence: int = 0
+    sequenced: int = 0
+    """How many of them have one."""
 
 
 class Extraction(NamedTuple):
@@ -69,6 +76,8 @@ class Extraction(NamedTuple):
     trades: list[Trade]
     bad_prices: int = 0
     nameless: int = 0
+    sequence: int | None = None
+    """The frame's own number."""
 
 
 def extract(feed: Feed, frame: bytes) -> Extraction:
@@ -77,10 +86,13 @@ def extract(feed: Feed, frame: bytes) -> Extraction:
         root = decode(frame)
     except MalformedError:
         return Extraction(MALFORMED, [])
-    for shape in feed.shapes:
+    of_frame = feed.sequence_scope == "connection"
+    number = sequence(look_up(root, parse_path(feed.sequence_path))) if of_frame else None
+    for i, shape in enumerate(feed.shapes):
         if all(holds(condition, root) for condition in shape.filter):
-            return _read(shape, root)
-    return Extraction(OTHER, [])
+            numbered = feed.sequence_path if feed.sequence_scope == "symbol" and i == 0 else ""
+            return _read(shape, root, numbered, bare=bool(feed.channel_path))._replace(sequence=number)
+    return Extraction(OTHER, [], sequence=number)
 
 
 def decode(frame: bytes) -> Any:
@@ -158,6 +170,13 @@ def time_ns(value: Any, form: TimeFormat) -> int:
     return ns if ns <= _TIME_MAX else 0
 
 
+def sequence(value: Any) -> int | None:
+    """A number that counts frames or trades; None when it can't be read."""
+    text = _short(value)
+    number = int(text) if text is not None and _SEQUENCE.fullmatch(text) else -1
+    return number if 0 <= number <= _SEQUENCE_MAX else None
+
+
 def _rfc3339_ns(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if not match:
@@ -173,9 +192,10 @@ def _rfc3339_ns(text: str) -> int:
     return s * 10**9 + int((match[7] or "0")[:9].ljust(9, "0")) if s >= 0 else 0
 
 
-def _read(shape: Shape, root: Any) -> Extraction:
+def _read(shape: Shape, root: Any, sequence_path: str, *, bare: bool) -> Extraction:
     price_path = parse_path(shape.price_path)
     newest: dict[bytes, tuple[tuple[int, ...], Trade]] = {}
+    numbers: dict[bytes, list[int]] = {}
     ends = [step for step in price_path if step in WALKS]
     bad_prices = nameless = 0
     for places in _elements(root, price_path):
@@ -184,7 +204,7 @@ def _read(shape: Shape, root: Any) -> Extraction:
             return look_up(root, _placed(parse_path(path), places)) if path else None
 
         symbol = at(shape.symbol_path)
-        wire = _short(symbol) if not isinstance(symbol, Number | bool) else None
+        wire = _short(symbol) if bare or not isinstance(symbol, Number) else None
         price = price_text(at(shape.price_path))
         if wire is None:
             nameless += 1
@@ -197,7 +217,14 @@ def _read(shape: Shape, root: Any) -> Extraction:
             room = len(newest) < SYMBOLS_MAX
             if _newer(places, newest[key][0], ends) if key in newest else room:
                 newest[key] = places, Trade(key, price, ns)
-    return Extraction(TRADE, [trade for _, trade in newest.values()], bad_prices, nameless)
+            numbers.setdefault(key, []).append(sequence(at(sequence_path)) or 0)
+    trades = [_numbered(trade, numbers[key]) for key, (_, trade) in newest.items()]
+    return Extraction(TRADE, trades, bad_prices, nameless)
+
+
+def _numbered(trade: Trade, numbers: list[int]) -> Trade:
+    there = [number for number in numbers if number]
+    return trade._replace(sequence_first=min(there), sequence=max(there), sequenced=len(there)) if there else trade
 
 
 def _elements(value: Any, path: Path) -> Iterator[tuple[int, ...]]:

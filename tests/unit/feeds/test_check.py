@@ -46,7 +46,10 @@ def test_own_frames_show_every_kind_that_an_exchange_has_a_filter_for(name: str)
 @pytest.mark.skipif(not RECORDED, reason="BEAST_FRAMES_DIR names no folder of recorded frames")
 @pytest.mark.parametrize("name", sorted(FEEDS))
 def test_recorded_frames_give_exactly_what_they_carried(name: str) -> None:
-    lines = (Path(RECORDED or "") / f"{name}.jsonl").read_text().splitlines()
+    recorded = Path(RECORDED or "") / f"{name}.jsonl"
+    if not recorded.exists():
+        pytest.skip("nobody has recorded it")
+    lines = recorded.read_text().splitlines()
     for line, checked in zip(lines, Checker(FEEDS[name], ()).check_lines(lines), strict=True):
         record = json.loads(line)
         single = {record["expect"]["symbol"]: record["expect"]} if record["expect"] else {}

@@ -11,7 +11,8 @@ from picows.picows import _make_test_ws_frame
 
 from beast.base.clock import ManualClock
 from beast.feeds.classify import Answer
-from beast.feeds.connection import FRAME_MAX, READ_MAX, Connection, End
+from beast.feeds.connection import FRAME_MAX, Connection, End
+from beast.feeds.reader import READ_MAX
 from beast.feeds.subscription import ACK_TIMEOUT_NS, Event, Subscription
 from beast.feeds.types import Feed, Mapping
 

@@ -188,3 +188,11 @@ def test_engine_and_plan_outlive_their_names() -> None:
     ingest = feeder.ingest
     del feeder
     assert ingest.feed(frame(("BTC-USD", "1", WALL)), NOW, WALL) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), (b"{}",), (b"{}", NOW), ("{}", NOW, WALL), (b"{}", "x", WALL), (b"{}",) * 4])
+def test_a_call_that_can_not_be_meant_is_a_type_error(feeder: Feeder, arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        feeder.ingest.feed(*arguments)  # type: ignore[arg-type]
+    with pytest.raises(OverflowError):
+        feeder.ingest.feed(b"{}", 2**63, WALL)

@@ -81,6 +81,11 @@ def test_every_row_compiles(name: str) -> None:
         ({"trade_filter": (Condition("c", op="prefix", value=1),)}, "trade_filter", "must be a string"),
         ({"trade_filter": (Condition("c", value="x" * 65),)}, "trade_filter", "longer than 64"),
         ({"symbol_strip_prefix": "x" * 65}, "symbol_strip_prefix", "longer than 64"),
+        ({"sequence_path": "n"}, "sequence_path", "needs a sequence_scope"),
+        ({"sequence_scope": "symbol"}, "sequence_path", "empty"),
+        ({"sequence_scope": "symbol", "sequence_path": "a..n"}, "sequence_path", "empty step"),
+        ({"sequence_scope": "symbol", "sequence_path": "e.[first].n"}, "sequence_path", "another array"),
+        ({"sequence_scope": "connection", "sequence_path": "d.[first].n"}, "sequence_path", "can't walk"),
         ({"other_shapes": (SHAPE,) * 4}, "other_shapes", "at most 3"),
         ({"trade_filter": (Condition("c", value="t"),) * 33}, "other_shapes", "more than 32"),
         (
@@ -96,9 +101,11 @@ def test_a_row_that_can_not_be_meant_names_the_column(changes: dict[str, Any], c
     assert caught.value.column == column
 
 
-def spec(**changes: Any) -> bytes:
+def spec(*, frames: Any = None, **changes: Any) -> bytes:
     shape = {"filter": [{"path": ["c"], "op": "eq", "value": "t"}], "price": ["p"], "symbol": ["s"]}
-    return json.dumps({"fold": "none", "strip_prefix": "", "shapes": [{**shape, **changes}]}).encode()
+    return json.dumps(
+        {"fold": "none", "strip_prefix": "", "sequence": frames, "shapes": [{**shape, **changes}]}
+    ).encode()
 
 
 @pytest.mark.parametrize(
@@ -113,6 +120,10 @@ def spec(**changes: Any) -> bytes:
         (spec(filter=[{"path": ["a", "[first]"], "op": "present"}]), "shapes.0.filter.0"),
         (spec(filter=[{"path": ["a"], "op": "like"}]), "shapes.0.filter.0.op"),
         (spec(symbol=["a", "[first]"]), "shapes"),
+        (spec(sequence=["a", "[first]"]), "shapes"),
+        (spec(sequence=["a"], frames=["b"]), "shapes"),
+        (spec(frames=["a", "[first]"]), "sequence"),
+        (spec(frames="a"), "sequence"),
         (spec(filter=[]), "shapes"),
         (json.dumps({"fold": "none", "strip_prefix": "", "shapes": []}).encode(), "shapes"),
         (

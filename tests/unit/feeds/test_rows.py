@@ -53,6 +53,8 @@ def test_assets_take_the_name_of_their_feed() -> None:
     ("column", "value", "reason"),
     [
         ("name", "Binance!", "is not 1 to 16"),
+        ("name", "consensus", "choose another name"),
+        ("consensus_weight", 1001, "is not from 0"),
         ("ws_url", "https://x", "is no ws://"),
         ("patience_ms", 10, "is not from 1000"),
         ("priority", "high", "Expected `int`"),
@@ -85,6 +87,7 @@ def test_a_fault_of_the_feed_names_row_column_and_reason(column: str, value: Any
         ("currency", "usd", "does not match"),
         ("prewarm", "yes", "Expected `bool`"),
         ("exchange", "kraken", "is not the feed's name"),
+        ("band_bps", -1, "is not from 0"),
     ],
 )
 def test_a_fault_of_an_asset_names_row_column_and_reason(column: str, value: Any, reason: str) -> None:

@@ -19,7 +19,7 @@ class Wire:
         self.clock = ManualClock()
         self.exchange = SimulatedExchange("okx", DIALECTS["okx"], self.clock)
         listed = catalogue.load()
-        products = [each for each in listed.products() if each.symbol in ("BTC-USDT", "ETH-USDT")]
+        products = [each for each in listed.products() if each.exchange == "okx" and each.asset in ("BTC", "ETH")]
         styles = {"okx": DIALECTS["okx"].style}
         self.market = Market(listed, products, styles, seed=1, rate=1, now_ns=self.clock.wall_ns())
         self.exchange.instruments = {symbol: each for (_, symbol), each in self.market.instruments.items()}

@@ -171,4 +171,4 @@ def test_catalogue_has_enough_assets_on_every_exchange() -> None:
 
 def test_a_listed_asset_that_is_halted_trades_when_asked_for() -> None:
     asked = [("okx", "FTT-USDT", "FTT", "USDT")]
-    assert [each.halted for each in CATALOGUE.products(asked) if each.symbol == "FTT-USDT"] == [False]
+    assert [each.halted for each in CATALOGUE.products(asked) if each[:2] == asked[0][:2]] == [False]

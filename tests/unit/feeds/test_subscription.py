@@ -1,3 +1,5 @@
+import sys
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -180,9 +182,14 @@ def test_silence_is_met_by_a_bounded_number_of_repetitions_and_then_reported() -
 def test_a_feed_without_acks_waits_for_none() -> None:
     subscription = started(feed(ack_filter=[]), "A")
     sent(subscription)
-    assert subscription.due_ns() is None
     assert subscription.settled()
+    assert subscription.expire(NOW + ACK_TIMEOUT_NS - 1) == []
     assert subscription.refuse([], "1", "no")[0].symbols == ("A",)
+    late = started(feed(ack_filter=[]), "A")
+    sent(late)
+    assert late.expire(NOW + ACK_TIMEOUT_NS) == []
+    assert late.due_ns() is None
+    assert late.counts == {SymbolState.SENT: 1}
 
 
 def test_symbols_refused_before_come_last_and_alone() -> None:
@@ -303,3 +310,165 @@ def test_no_order_of_answers_breaks_it(scope: str, data: st.DataObject) -> None:
         else:
             subscription.expire(now)
         assert sum(subscription.counts.values()) == 5
+
+
+def test_symbols_come_and_go_while_it_is_open() -> None:
+    subscription = started(feed(unsubscribe_template='{"id":"{ID}","params":["-{SYMBOL}"]}'), "A", "B")
+    assert sent(subscription) == [["A", "B"]]
+    subscription.acknowledge([], "1")
+    subscription.add(mappings("B", "C"))
+    subscription.remove(["A"])
+    assert sent(subscription) == [["C"], ["-A"]]
+    subscription.acknowledge([], "3")
+    assert subscription.counts == {SymbolState.ACKED: 1, SymbolState.SENT: 1}
+    subscription.acknowledge([], "2")
+    assert subscription.settled()
+    subscription.add(mappings("A"))
+    assert sent(subscription) == [["A"]]
+    assert subscription.refuse(["A"])[0].symbols == ("A",)
+    subscription.remove(["A"])
+    assert sent(subscription) == []
+
+
+def test_what_was_not_sent_yet_needs_no_farewell() -> None:
+    row = feed(unsubscribe_template='{"params":["-{SYMBOL}"]}', subscribe_chunk=1, subscribe_interval_ms=1)
+    subscription = started(row, "A", "B", "C")
+    assert sent(subscription) == [["A"]]
+    subscription.remove(["B"])
+    subscription.remove(["C"])
+    subscription.add(mappings("C"))
+    assert sent(subscription, NOW + 10**6) == [["C"]]
+    assert sent(subscription, NOW + 10**9) == []
+
+
+def test_a_symbol_that_can_not_be_unsubscribed_is_there_when_it_is_wanted_again() -> None:
+    subscription = started(feed(), "A", "B")
+    sent(subscription)
+    subscription.acknowledge([], "1")
+    subscription.remove(["A"])
+    assert set(subscription.left) == {"A"}
+    assert subscription.counts == {SymbolState.ACKED: 1}
+    subscription.add(mappings("A"))
+    assert (set(subscription.left), sent(subscription)) == (set(), [])
+    assert subscription.counts == {SymbolState.ACKED: 2}
+
+
+def test_an_unsubscription_that_is_refused_harms_nobody() -> None:
+    row = feed(
+        error_scope="message",
+        reply_id_path="",
+        ack_symbol_path="symbols",
+        unsubscribe_template='{"params":["-{SYMBOL}"]}',
+    )
+    subscription = started(row, "A", "B")
+    sent(subscription)
+    subscription.acknowledge(["A", "B"])
+    subscription.remove(["A"])
+    subscription.add(mappings("C"))
+    assert sent(subscription) == [["-A"]]
+    assert subscription.refuse([], "", "not subscribed") == [Event("not unsubscribed", ("A",), "not subscribed")]
+    assert sent(subscription) == [["C"]]
+    subscription.acknowledge(["B", "C"])
+    assert subscription.counts == {SymbolState.ACKED: 2}
+    subscription.remove(["B"])
+    assert sent(subscription) == [["-B"]]
+    subscription.add(mappings("D"))
+    assert sent(subscription) == []
+    subscription.acknowledge(["C"])  # what is left after it, as some exchanges answer
+    assert sent(subscription) == [["D"]]
+
+
+CHANNELS = {"channel_path": "n", "ack_symbol_path": "s", "unsubscribe_template": '{"params":["{CHANNEL}"]}'}
+
+
+def test_numbers_stand_for_symbols_until_they_are_given_back() -> None:
+    subscription = started(feed(reply_id_path="", **CHANNELS), "A", "B", "C")
+    sent(subscription)
+    subscription.acknowledge(["A"], channel="17")
+    subscription.acknowledge(["B"], channel="18")
+    assert subscription.channels == {"17": "A", "18": "B"}
+    subscription.remove(["A"])
+    assert [str(each) for (each,) in sent(subscription)] == ["17"]
+    subscription.acknowledge(["C"], channel="17")
+    assert subscription.channels == {"17": "C", "18": "B"}
+    subscription.acknowledge(["C"], channel="18")
+    assert subscription.channels == {"18": "C"}
+
+
+def test_a_symbol_without_a_number_is_unsubscribed_when_it_gets_one() -> None:
+    subscription = started(feed(reply_id_path="", subscribe_chunk=1, **CHANNELS), "A", "B")
+    sent(subscription)
+    subscription.remove(["A", "B"])
+    assert sent(subscription) == []
+    subscription.add(mappings("B"))
+    subscription.acknowledge(["A"], channel="5")
+    subscription.acknowledge(["B"], channel="6")
+    assert [str(each) for (each,) in sent(subscription)] == ["5"]
+    assert subscription.counts == {SymbolState.ACKED: 1}
+
+
+def test_it_costs_by_the_symbols_an_answer_is_about() -> None:
+    def steps(symbols: int) -> int:
+        """Python functions called for the acknowledgements of so many symbols, each in a message of its own."""
+        row = feed(subscribe_chunk=1, ack_symbol_path="s")
+        subscription = started(row, *(f"S{n}" for n in range(symbols)))
+        sent(subscription)
+        called = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal called
+            called += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            for n in range(symbols):
+                subscription.acknowledge([f"S{n}"], str(n + 1))
+                subscription.expire(NOW)
+                subscription.due_ns()
+        finally:
+            sys.setprofile(None)
+        assert subscription.settled()
+        return called
+
+    assert steps(2000) < 22 * steps(100)
+
+
+@given(data=st.data())
+def test_what_the_exchange_has_is_what_is_wanted(data: st.DataObject) -> None:
+    """Whatever is added and removed in whatever order, in the end the exchange has just what is wanted."""
+    has_farewell = data.draw(st.booleans())
+    row = feed(
+        subscribe_chunk=data.draw(st.integers(0, 3)),
+        ack_symbol_path="s",
+        unsubscribe_template='{"id":"{ID}","params":["-{SYMBOL}"]}' if has_farewell else "",
+    )
+    subscription = started(row)
+    wanted: set[str] = set()
+    there: set[str] = set()
+    now = NOW
+    for _ in range(data.draw(st.integers(1, 8))):
+        new = data.draw(st.sets(st.sampled_from("ABCDEFGH")))
+        subscription.remove(wanted - new)
+        subscription.add(mappings(*sorted(new)))
+        wanted = new
+        for _ in range(data.draw(st.integers(0, 2))):
+            if (text := subscription.next_message(now, WALL)) is not None:
+                exchange_hears(subscription, text, there, answers=data.draw(st.booleans()))
+    while not subscription.settled():
+        subscription.expire(now)
+        while (text := subscription.next_message(now, WALL)) is not None:
+            exchange_hears(subscription, text, there, answers=True)
+        now += ACK_TIMEOUT_NS
+    assert (there == wanted) if has_farewell else (there >= wanted)
+    assert subscription.counts == ({SymbolState.ACKED: len(wanted)} if wanted else {})
+
+
+def exchange_hears(subscription: Subscription, text: str, there: set[str], *, answers: bool) -> None:
+    message = msgspec.json.decode(text)
+    for name in message["params"]:
+        if name.startswith("-"):
+            there.discard(name[1:])
+        else:
+            there.add(name)
+            if answers:
+                subscription.acknowledge([name], str(message["id"]))

@@ -22,8 +22,12 @@ def render(template: str, symbols: list[str], chunk: int = 0) -> list[str]:
     return [
         message.render(part, message_id=7, wall_ns=WALL_NS)
         for message in parse_subscription(template)
-        for part in (message.chunks(symbols, chunk) if message.spread != "none" else [()])
+        for part in (cut(symbols, message.room(chunk)) if message.spread != "none" else [()])
     ]
+
+
+def cut(symbols: list[str], size: int) -> list[list[str]]:
+    return [symbols[start : start + size] for start in range(0, len(symbols), min(size, len(symbols)))]
 
 
 def row(**columns: object) -> Feed:

@@ -3,11 +3,13 @@
 import zlib
 from collections.abc import Iterable
 from importlib import resources
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from beast.feeds.simulator.types import Product
+
+_SHORT: Final = 3
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -16,6 +18,13 @@ class Listing(msgspec.Struct, frozen=True):
     symbol: str
     quotes: tuple[str, ...]
     fold: Literal["none", "upper", "lower"] = "none"
+    long_symbol: str = ""
+    """The rule for assets of more than three letters, where it is another one."""
+
+    def name(self, asset: str, quote: str) -> str:
+        """What a market is called."""
+        rule = self.long_symbol if self.long_symbol and len(asset) > _SHORT else self.symbol
+        return self.canonical(rule.format(asset=asset, quote=quote))
 
     def canonical(self, symbol: str) -> str:
         """The symbol as the exchange keeps it, whatever case the caller wrote."""
@@ -38,7 +47,7 @@ class Catalogue(msgspec.Struct, frozen=True):
         listed = [
             Product(
                 exchange,
-                listing.canonical(listing.symbol.format(asset=asset, quote=quote)),
+                listing.name(asset, quote),
                 asset,
                 quote,
                 asset in self.halted,

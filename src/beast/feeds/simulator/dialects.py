@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from beast.feeds.simulator import frames, requests
+from beast.feeds.simulator import bitfinex, frames, kucoin, requests
 from beast.feeds.simulator.session import Dialect, KeepAlive
 from beast.feeds.simulator.types import PriceStyle
 
@@ -68,5 +68,24 @@ DIALECTS: Final[dict[str, Dialect]] = {
         trades=frames.one_by_one(frames.binance_trade),
         greet=requests.binance_url,
         keep_alive=KeepAlive(ping_s=20, pong_s=60),
+    ),
+    "kucoin": Dialect(
+        paths=("/endpoint",),
+        style=PriceStyle(strip=True),
+        request=kucoin.Request,
+        answer=kucoin.answer,
+        trades=frames.one_by_one(kucoin.trade),
+        greet=kucoin.greet,
+        keep_alive=KeepAlive(client_s=(kucoin.PING_INTERVAL_MS + 10_000) / 1000),
+    ),
+    "bitfinex": Dialect(
+        paths=("/ws/2",),
+        style=PriceStyle(significant=5, least=0, strip=True),
+        request=bitfinex.Request,
+        answer=bitfinex.answer,
+        trades=bitfinex.trades,
+        greet=bitfinex.greet,
+        beat=bitfinex.beat,
+        keep_alive=KeepAlive(beat_s=15),
     ),
 }

@@ -1,5 +1,6 @@
 """One simulated exchange while it runs: its markets, its faults and the connections it has."""
 
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -29,8 +30,13 @@ class SimulatedExchange:
         self.instruments = {}
         self.halted: list[Product] = []
         self.sessions: list[Session] = []
+        self.tokens: set[str] = set()
+        self.origin = ""
         self.accepted = 0
         """Connections so far."""
+        self.subscribed: Counter[str] = Counter()
+        """How often each symbol was subscribed, and taken off again, over all connections so far."""
+        self.unsubscribed: Counter[str] = Counter()
         self._clock = clock
         self._frames_of_closed = 0
 
@@ -41,6 +47,10 @@ class SimulatedExchange:
     def wall_ns(self) -> int:
         """Wall time, ns since 1970."""
         return self._clock.wall_ns()
+
+    def note(self, symbol: str, *, subscribed: bool) -> None:
+        """Counts a symbol that was subscribed or taken off."""
+        (self.subscribed if subscribed else self.unsubscribed)[symbol] += 1
 
     def takes(self, path: str) -> bool:
         """Whether WebSocket connections are taken at this path."""
@@ -85,6 +95,8 @@ class SimulatedExchange:
             "connections": len(self.sessions),
             "accepted": self.accepted,
             "subscriptions": sum(len(session.symbols) for session in self.sessions),
+            "subscribed": self.subscribed.total(),
+            "unsubscribed": self.unsubscribed.total(),
             "frames_sent": self._frames_of_closed + sum(session.frames_sent for session in self.sessions),
             "markets": len(self.instruments),
             "faults": [

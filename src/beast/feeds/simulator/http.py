@@ -68,13 +68,13 @@ class Application:
         exchange = self._control.exchanges.get(name)
         if exchange is None:
             return 404, {"error": f"no exchange {name!r}: use one of {', '.join(self._control.exchanges)}"}
-        if method not in ("GET", "HEAD"):
+        if method not in ("GET", "HEAD") and not (method == "POST" and name in rest.POST_ROUTES):
             return 405, {"error": f"{method} is not understood here"}
         if slow := exchange.faults.get("slow"):
             await asyncio.sleep(slow.number("ms") / 1000)
         if exchange.faults.get("rest"):
             return 503, {"error": "refused by the simulator"}
-        return rest.answer(name, exchange, f"/{rest_of_path}", query)
+        return rest.answer(name, exchange, f"/{rest_of_path}", query, post=method == "POST")
 
     def _control_request(self, request: str, query: Mapping[str, str], body: bytes) -> Reply:
         match request:

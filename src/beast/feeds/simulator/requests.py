@@ -19,6 +19,7 @@ Id = int | str | None
 def add_or_remove(session: Session, symbols: list[str], *, add: bool) -> None:
     """Subscribes the symbols or takes them off."""
     for symbol in symbols:
+        session.exchange.note(symbol, subscribed=add)
         if add:
             session.symbols[symbol] = None
         else:

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from beast.feeds.simulator import listings, tickers
+from beast.feeds.simulator import bitfinex, kucoin, listings, tickers
 from beast.feeds.simulator.session import Exchange
 
 Handler = Callable[..., tickers.Answer]
@@ -45,13 +45,23 @@ ROUTES: Final[dict[str, dict[str, Handler]]] = {
         "/api/v3/ticker/24hr": tickers.binance,
         "/api/v3/exchangeInfo": listings.binance,
     },
+    "kucoin": {
+        "/api/v1/market/orderbook/level1": kucoin.level1,
+        "/api/v1/market/stats": kucoin.stats,
+        "/api/v2/symbols": kucoin.symbols,
+    },
+    "bitfinex": {
+        "/v2/ticker/{}": bitfinex.ticker,
+        "/v2/conf/pub:list:pair:exchange": bitfinex.pairs,
+    },
 }
+POST_ROUTES: Final[dict[str, dict[str, Handler]]] = {"kucoin": {"/api/v1/bullet-public": kucoin.token}}
 
 
-def answer(name: str, exchange: Exchange, path: str, query: Mapping[str, str]) -> tickers.Answer:
-    """What the exchange says to a GET; 404 where it knows no such path."""
+def answer(name: str, exchange: Exchange, path: str, query: Mapping[str, str], *, post: bool = False) -> tickers.Answer:
+    """What the exchange says to a GET, or to a POST; 404 where it knows no such path."""
     segments = path.split("/")
-    for pattern, handler in ROUTES[name].items():
+    for pattern, handler in (POST_ROUTES.get(name, {}) if post else ROUTES[name]).items():
         wanted = pattern.split("/")
         if len(wanted) == len(segments) and all(a in ("{}", b) for a, b in zip(wanted, segments, strict=True)):
             filled = [b for a, b in zip(wanted, segments, strict=True) if a == "{}"]

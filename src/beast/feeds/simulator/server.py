@@ -90,6 +90,8 @@ class Simulator:
         self._build()
         self._ws = await ws_create_server(router(self.exchanges), self._host, self._port, enable_auto_pong=False)
         self._ports["ws"] = int(self._ws.sockets[0].getsockname()[1])
+        for name, exchange in self.exchanges.items():
+            exchange.origin = self.url(name, "wss://x/").removesuffix("/")
         self._ports["rest"] = await self._http.start(self._host, self._port + 1 if self._port else 0)
         self._tasks.spawn("simulator", self._run())
 

@@ -90,6 +90,13 @@ class Exchange(Protocol):
     faults: Faults
     instruments: Mapping[str, Instrument]
     halted: list[Product]
+    tokens: set[str]
+    """Given out and not used yet."""
+    origin: str
+    """Where its WebSocket side is, without a path."""
+
+    def note(self, symbol: str, *, subscribed: bool) -> None:
+        """A client has subscribed a symbol, or taken it off."""
 
     def now_ns(self) -> int:
         """Monotonic time."""
@@ -113,6 +120,8 @@ class Session:
         self.id = secrets.token_hex(8)
         self.symbols: dict[str, None] = {}
         """Whose trades are subscribed, by the names that trade frames give them, in order of subscription."""
+        self.numbers: dict[str, int] = {}
+        """What trade frames carry instead of the symbol, where an exchange gives out numbers."""
         self.heartbeats = False
         self.sequence = 0
         """The next number, where an exchange numbers its frames."""
