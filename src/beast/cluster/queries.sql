@@ -1,7 +1,11 @@
 -- Everything that the cluster room asks the database.
 
 -- name: list_parameters
-SELECT name, value FROM application_parameters ORDER BY name;
+-- Lists of assets stand there for other programs; see beast.cluster.asset_lists.
+SELECT name, value FROM application_parameters WHERE NOT starts_with(name, 'exchange_assets_') ORDER BY name;
+
+-- name: delete_lists
+DELETE FROM application_parameters WHERE starts_with(name, %(prefix)s) AND name <> ALL (%(kept)s::text[]);
 
 -- name: set_parameters
 INSERT INTO application_parameters (name, value, updated_at)

@@ -40,6 +40,14 @@ class ParameterStore:
         encoded = msgspec.json.encode(values).decode()
         await self._database.execute(_QUERIES["set_parameters"], {"values": encoded, "now": now})
 
+    async def set_lists(self, prefix: str, lists: Mapping[str, str]) -> None:
+        """Makes these the parameters whose names begin with `prefix`: sets them, and deletes the others."""
+        now = datetime.fromtimestamp(self._clock.wall_ns() // 1_000_000_000, UTC)
+        encoded = msgspec.json.encode(lists).decode()
+        async with self._database.transaction() as connection:
+            await connection.execute(_QUERIES["delete_lists"], {"prefix": prefix, "kept": list(lists)})
+            await connection.execute(_QUERIES["set_parameters"], {"values": encoded, "now": now})
+
     async def seed_profile(self, profile: str, values: Mapping[str, object]) -> None:
         """Adds the rows of a profile that are missing."""
         encoded = msgspec.json.encode(values).decode()

@@ -21,6 +21,17 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     backfill_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="A trade older than this on arrival counts from its own time")
     ] = 5_000
+    price_band_bps: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="A price that jumps further, in 1/10,000, waits to be confirmed; 0: none"),
+    ] = 1_000
+    price_confirmations: Annotated[
+        int, Meta(ge=1, le=100, description="Further trades that confirm a price held back")
+    ] = 2
+    consensus_quorum: Annotated[int, Meta(ge=1, le=64, description="Live exchanges that must agree on a consensus")] = 2
+    consensus_outlier_bps: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="An exchange nearer to the consensus, in 1/10,000, is no outlier")
+    ] = 100
     source_per_second: Annotated[
         int, Meta(ge=0, le=1_000_000, description="Answers a second to one address that proved no key; 0: no limit")
     ] = 50
@@ -38,12 +49,39 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         int,
         Meta(ge=0, le=1_000_000, description="HTTP connections of one address (IPv6: of one /64) at most; 0: no limit"),
     ] = 256
+    stream_interval_ms: Annotated[
+        int, Meta(ge=5, le=60_000, description="A price stream sends at most one event of an asset in this time")
+    ] = 50
+    stream_idle_ms: Annotated[
+        int, Meta(ge=100, le=3_600_000, description="A price stream whose client reads nothing for so long is closed")
+    ] = 30_000
+    stream_max_clients: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="Price streams open at once, of all clients; 0: none")
+    ] = 10_000
     park_wait_ms: Annotated[
         int, Meta(ge=10, le=60_000, description="How long a UDP request may wait for the slower tiers")
     ] = 2_000
     key_reread_s: Annotated[int, Meta(ge=1, le=3_600, description="Seconds between two full reads of the API keys")] = (
         30
     )
+
+    cache_timeout_ms: Annotated[
+        int, Meta(ge=1, le=1_000, description="How long a request waits for tier 2, Valkey")
+    ] = 5
+    cache_flush_ms: Annotated[
+        int, Meta(ge=10, le=60_000, description="Prices wait this long at most before they are written to tier 2")
+    ] = 250
+    cache_pool_size: Annotated[
+        int, Meta(ge=3, le=300, multiple_of=3, description="Valkey connections of a node at most")
+    ] = 12
+    prewarm_after: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="An asset without a connection that is asked for this often a minute is subscribed; 0: none",
+        ),
+    ] = 30
 
     db_max_open: Annotated[int, Meta(ge=2, le=1_000, description="Database connections of a node at most")] = 12
     db_max_idle: Annotated[int, Meta(ge=2, le=1_000, description="Those kept open; always equals db_max_open")] = 12

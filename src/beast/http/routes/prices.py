@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -13,7 +14,6 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK, HTTP_401_UNAUTHORIZED, HTTP_429_TOO_MANY_REQUESTS
 
-from beast._fast import Engine
 from beast.http.errors import BODY_TOO_LARGE, JSON, error_body
 from beast.http.query import BadRequestError, PriceQuery, read_body, read_key, read_query
 from beast.http.schema import Price, PriceError, Prices
@@ -21,6 +21,11 @@ from beast.http.services import Services
 
 BODY_MAX = 64 << 10
 """Bytes of a POST body that are read: reading JSON holds the loop, and thirty names need far less."""
+
+FIRST, AGAIN = 1, 2
+"""Turns of Engine.query()."""
+MISSED = 0
+"""Its status when a slower tier may know more."""
 
 AnyRequest = Request[Any, Any, Any]
 TheServices = NamedDependency[SkipValidation[Services]]
@@ -36,14 +41,15 @@ ERRORS = {
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 
 
-def _parameter(name: str, kind: OpenAPIType, description: str, *, required: bool = False) -> Parameter:
+def parameter(name: str, kind: OpenAPIType, description: str, *, required: bool = False) -> Parameter:
+    """One member of a query string, in the OpenAPI description."""
     return Parameter(name=name, param_in="query", schema=Schema(type=kind), description=description, required=required)
 
 
 _OPTIONS = [
-    _parameter("exchange", OpenAPIType.STRING, "Only this exchange may answer"),
-    _parameter("max_age_ms", OpenAPIType.INTEGER, "Refuse anything received longer ago"),
-    _parameter("allow_stale", OpenAPIType.BOOLEAN, "Answer even what is stale"),
+    parameter("exchange", OpenAPIType.STRING, "Only this exchange may answer"),
+    parameter("max_age_ms", OpenAPIType.INTEGER, "Refuse anything received longer ago"),
+    parameter("allow_stale", OpenAPIType.BOOLEAN, "Answer even what is stale"),
 ]
 
 
@@ -53,7 +59,7 @@ class PriceOperation(Operation):
 
     def __post_init__(self) -> None:
         """Litestar sees no parameters: the query is read by our own rules."""
-        self.parameters = [_parameter("asset", OpenAPIType.STRING, "One asset", required=True), *_OPTIONS]
+        self.parameters = [parameter("asset", OpenAPIType.STRING, "One asset", required=True), *_OPTIONS]
 
 
 @dataclass
@@ -62,7 +68,7 @@ class PricesOperation(Operation):
 
     def __post_init__(self) -> None:
         """See PriceOperation."""
-        assets = _parameter("assets", OpenAPIType.STRING, "1 to 30 assets, comma-joined", required=True)
+        assets = parameter("assets", OpenAPIType.STRING, "1 to 30 assets, comma-joined", required=True)
         self.parameters = [assets, *_OPTIONS]
 
 
@@ -87,7 +93,7 @@ class PostPricesOperation(Operation):
 )
 async def get_price(request: AnyRequest, services: TheServices) -> Response[bytes]:
     """The latest price of one asset."""
-    return _answer(request, services.engine, lambda: read_query(request.scope["query_string"], many=False), many=False)
+    return await _answer(request, services, lambda: read_query(request.scope["query_string"], many=False), many=False)
 
 
 @get(
@@ -99,7 +105,7 @@ async def get_price(request: AnyRequest, services: TheServices) -> Response[byte
 )
 async def get_prices(request: AnyRequest, services: TheServices) -> Response[bytes]:
     """The latest prices of several assets; one request against the key's limits."""
-    return _answer(request, services.engine, lambda: read_query(request.scope["query_string"], many=True), many=True)
+    return await _answer(request, services, lambda: read_query(request.scope["query_string"], many=True), many=True)
 
 
 @post(
@@ -115,30 +121,46 @@ async def post_prices(request: AnyRequest, services: TheServices) -> Response[by
     body = await request.body()
     if len(body) > BODY_MAX:
         return Response(BODY_TOO_LARGE.body, status_code=BODY_TOO_LARGE.status, media_type=JSON)
-    return _answer(request, services.engine, lambda: read_body(body), many=True)
+    return await _answer(request, services, lambda: read_body(body), many=True)
 
 
-def _answer(request: AnyRequest, engine: Engine, read: Callable[[], PriceQuery], *, many: bool) -> Response[bytes]:
+async def _answer(
+    request: AnyRequest, services: Services, read: Callable[[], PriceQuery], *, many: bool
+) -> Response[bytes]:
+    engine = services.engine
     try:
         key = read_key(request.scope["headers"])
         query = read()
     except BadRequestError as error:
         status, body, retry_ns, burst = 400, error_body("bad_request", error.message), 0, 0
     else:
-        status, body, retry_ns, burst = engine.query(
-            key,
-            query.assets,
-            many=many,
-            exchange=query.exchange,
-            max_age_ms=query.max_age_ms,
-            allow_stale=query.allow_stale,
-        )
+        status, body, retry_ns, burst = await _ask(services, key, query, many=many)
     engine.count("tcp_requests")
     engine.count("http_answered" if status == HTTP_200_OK else "http_refused")
-    return Response(body, status_code=status, media_type=JSON, headers=_headers(status, retry_ns, burst))
+    return Response(body, status_code=status, media_type=JSON, headers=answer_headers(status, retry_ns, burst))
 
 
-def _headers(status: int, retry_ns: int, burst: int) -> dict[str, str]:
+async def _ask(services: Services, key: bytes | None, query: PriceQuery, *, many: bool) -> tuple[int, bytes, int, int]:
+    """Asks memory and, where it can't answer, memory again after the slower tiers."""
+    ask = partial(
+        services.engine.query,
+        key,
+        query.assets,
+        many=many,
+        exchange=query.exchange,
+        max_age_ms=query.max_age_ms,
+        allow_stale=query.allow_stale,
+    )
+    if services.tiers is None:
+        return ask()
+    answer = ask(turn=FIRST)
+    if answer[0] == MISSED:
+        await services.tiers.find(query.assets, query.exchange, query.max_age_ms)
+        answer = ask(turn=AGAIN)
+    return answer
+
+
+def answer_headers(status: int, retry_ns: int, burst: int) -> dict[str, str]:
     """What the workers send along: no cache may keep a price, and a refusal says how to go on."""
     headers = {"cache-control": "no-store"}
     if status == HTTP_401_UNAUTHORIZED:
