@@ -11,6 +11,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.types import ExceptionHandlersMap
 
+from beast.base.errors import BeastError
+from beast.feeds.administration import BatchError
+from beast.feeds.rows import RowsError
+from beast.storage.database import DatabaseUnavailableError
+
 log = structlog.get_logger(__name__)
 
 JSON = "application/json"
@@ -36,12 +41,34 @@ NOT_FOUND = Fault(404, "not_found", "there is nothing at this path; see /docs")
 METHOD_NOT_ALLOWED = Fault(405, "method_not_allowed", "this path does not take this method; see Allow")
 TIMEOUT = Fault(408, "timeout", "the request took too long to arrive")
 BODY_TOO_LARGE = Fault(413, "too_large", "the body is too large")
+UPGRADE_REQUIRED = Fault(426, "upgrade_required", "this path speaks WebSocket, version 13; see docs/stream.md")
 HEAD_TOO_LARGE = Fault(431, "head_too_large", "the request line and headers are too large")
 INTERNAL = Fault(500, "internal_error", "the server made a mistake; it is in its log")
 BAD_VERSION = Fault(505, "bad_request", "only HTTP/1.1 and HTTP/1.0 are spoken here")
 OVERLOADED = Fault(503, "unavailable", "too many connections; try again in a moment")
+STREAMS_FULL = Fault(503, "unavailable", "too many streams; try again in a moment")
+STOPPING = Fault(503, "unavailable", "the server is stopping; connect again in a moment")
+BAD_HANDSHAKE = Fault(400, "bad_request", "Sec-WebSocket-Key must be 16 bytes in base64")
+BAD_MESSAGE = Fault(
+    400, "bad_request", "a message is one JSON object: assets an array of texts, exchange a text, resume ids by asset"
+)
+
+BAD_BODY = Fault(400, "bad_request", "the body is not what this path takes")
+NO_EXCHANGE = Fault(404, "unknown_exchange", "there is no exchange of this name")
+NO_ASSET = Fault(404, "not_found", "there is no such row; GET /admin/exchange-assets shows those there are")
+NO_RUN = Fault(404, "not_found", "there is no audit of this id; the last ten are kept")
+BUSY = Fault(409, "busy", "one of these is running already; try again when it has ended")
+NO_ADMIN = Fault(503, "unavailable", "this server has no exchange admin")
 
 _BY_STATUS = {fault.status: fault for fault in (NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL)}
+
+
+class FaultError(Exception):
+    """A request ends with this answer."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
 
 
 def error_body(code: str, message: str) -> bytes:
@@ -63,9 +90,42 @@ def _http_error(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     return Response(error_body(fault.code, fault.message), status_code=fault.status, media_type=JSON, headers=headers)
 
 
+def _fault(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    assert isinstance(error, FaultError)
+    return Response(error.fault.body, status_code=error.fault.status, media_type=JSON)
+
+
+def _refused(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """What an operator can mend."""
+    return Response(error_body(BAD_REQUEST.code, str(error)), status_code=BAD_REQUEST.status, media_type=JSON)
+
+
+def _refused_rows(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The same, with the faults of rows one by one."""
+    assert isinstance(error, RowsError | BatchError)
+    faults: list[object] = [
+        {"column": fault.column, "reason": fault.reason} if isinstance(error, RowsError) else fault
+        for fault in error.faults
+    ]
+    body = {"error": BAD_REQUEST.code, "message": str(error), "faults": faults}
+    return Response(msgspec.json.encode(body), status_code=BAD_REQUEST.status, media_type=JSON)
+
+
+def _database_away(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return Response(error_body(OVERLOADED.code, str(error)), status_code=OVERLOADED.status, media_type=JSON)
+
+
 def _our_mistake(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("http.failed", method=request.method, path=request.url.path, exc_info=error)
     return Response(INTERNAL.body, status_code=INTERNAL.status, media_type=JSON)
 
 
-EXCEPTION_HANDLERS: ExceptionHandlersMap = {HTTPException: _http_error, Exception: _our_mistake}
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    HTTPException: _http_error,
+    FaultError: _fault,
+    RowsError: _refused_rows,
+    BatchError: _refused_rows,
+    DatabaseUnavailableError: _database_away,
+    BeastError: _refused,
+    Exception: _our_mistake,
+}

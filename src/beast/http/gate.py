@@ -1,6 +1,8 @@
 """Who may still connect to the ASGI side: so many connections in all, and so many of one source."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv6Address
 
 
@@ -36,9 +38,20 @@ class Gate:
         self._total += 1
         return source
 
+    def promote(self, source: str) -> Callable[[], None]:
+        """A connection that has become a stream: bounded elsewhere, it counts for its source alone.
+
+        Returns what takes that back, in place of leave().
+        """
+        self._total -= 1
+        return partial(self._leave_source, source)
+
     def leave(self, source: str) -> None:
         """Takes back what enter() counted."""
         self._total -= 1
+        self._leave_source(source)
+
+    def _leave_source(self, source: str) -> None:
         self._open[source] -= 1
         if not self._open[source]:
             del self._open[source]

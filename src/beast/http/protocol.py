@@ -5,15 +5,16 @@ request that cannot be read gets its answer after those before it, then the conn
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import httptools
 import msgspec
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from beast.http.errors import (
@@ -58,6 +59,26 @@ class Owed(Enum):
     BODY = 2
 
 
+class Successor(asyncio.Protocol):
+    """What a connection may become when it stops speaking HTTP."""
+
+    __slots__ = ()
+
+    transport: asyncio.Transport
+    leave: Callable[[], None]
+    """To be called when the connection is lost."""
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        raise NotImplementedError
+
+
+HAND_ON = "beast.hand_on"
+"""The ASGI extension by which a route gives its connection away: `call` takes a Successor and the response's head."""
+
+HandOn = Callable[[Successor, int, Iterable[tuple[bytes, bytes]]], bool]
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, guarded; `first` is what was read from the socket before it came here."""
 
@@ -83,7 +104,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._bytes = 0
         self._body_bytes = 0
         self._unanswered = 0
-        self._deaf = False
+        self._deaf = self._upgrading = False
+        self._ahead = b""
         self._ended = False
         self._refusal: Fault | None = None
         self._closing = False
@@ -151,15 +173,17 @@ class GuardedProtocol(HttpToolsProtocol):
             data, self._first = self._first + data, b""
         self._bytes += len(data)
         if self._deaf:
+            self._ahead += data if self._upgrading else b""
             if self._bytes > self._limits.body_bytes:
                 self.transport.abort()
             return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No protocol is switched to: the request is answered as if it had not asked, and it is the last one.
+        except httptools.HttpParserUpgrade as upgrade:
+            # The last request of this protocol, whether its route switches or answers as if it had not been asked to.
             self.cycle.keep_alive = False
-            self._deaf = True
+            self._deaf = self._upgrading = True
+            self._ahead = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             reason = error.__context__
             self._refuse(reason.fault if isinstance(reason, _RefusedError) else BAD_REQUEST)
@@ -198,6 +222,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _RefusedError(BAD_HOST)
         self._bytes = self._body_bytes = 0
         super().on_headers_complete()
+        self.scope["extensions"] = {HAND_ON: {"call": partial(self._hand_on, self.cycle)}}
         self._owed = Owed.BODY
         self._unanswered += 1
 
@@ -261,6 +286,33 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refusal is not None and not self._unanswered and not self._closing:
             self._tell_refusal(self._refusal)
 
+    def _hand_on(
+        self, cycle: RequestResponseCycle, successor: Successor, status: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> bool:
+        """Writes the head, then gives the connection away, with its place at the gate and what came behind the request.
+
+        What the application sends afterwards goes nowhere. False, and nothing is done, when the client is gone or
+        asked for the head only.
+        """
+        if cycle.scope["method"] == "HEAD" or self._closing or self._source is None or self.transport.is_closing():
+            return False
+        cycle.disconnected = self._deaf = self._closing = True
+        self._stop_reading_clock()
+        self._stop_sending_clock()
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self.connections.discard(self)
+        self.connections.add(successor)  # type: ignore[arg-type]
+        successor.leave = partial(_left, successor, self.connections, self._gate.promote(self._source))
+        self.transport.write(head_bytes(status, [*self.server_state.default_headers, *headers]))
+        self.transport.set_protocol(successor)
+        successor.connection_made(self.transport)
+        self.flow.resume_reading()
+        if self._ahead:
+            self.loop.call_soon(successor.data_received, self._ahead)
+        self.parser = None  # type: ignore[assignment]
+        return True
+
     def _refuse(self, fault: Fault) -> None:
         """Reads no further. The answers already due come first, then the refusal, then the end."""
         if self._closing or self._deaf:
@@ -309,10 +361,20 @@ class _RefusedError(Exception):
         self.fault = fault
 
 
+def _left(successor: Successor, connections: set[Any], leave_gate: Callable[[], None]) -> None:
+    connections.discard(successor)
+    leave_gate()
+
+
+def head_bytes(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A response's status line and headers."""
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
+    head += [name + b": " + value + b"\r\n" for name, value in headers]
+    return b"".join([*head, b"\r\n"])
+
+
 def refusal_bytes(fault: Fault, headers: list[tuple[bytes, bytes]]) -> bytes:
     """A whole response that closes the connection."""
     body = fault.body
-    head = [f"HTTP/1.1 {fault.status} {HTTPStatus(fault.status).phrase}\r\n".encode()]
-    head += [name + b": " + value + b"\r\n" for name, value in headers]
-    head.append(b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body))
-    return b"".join(head) + body
+    about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    return head_bytes(fault.status, [*headers, *about]) + body
