@@ -57,3 +57,36 @@ class Prices:
     """Several prices, in the order asked."""
 
     prices: list[Price | AssetError]
+
+
+@dataclass
+class ColumnFault:
+    """What is wrong with one column of a row."""
+
+    column: str
+    reason: str
+
+
+@dataclass
+class FaultyColumns:
+    """Why a row is not stored."""
+
+    error: str
+    message: str
+    faults: list[ColumnFault] | None = None
+
+
+@dataclass
+class NumberedFault(ColumnFault):
+    """What is wrong with one column of a batch's row, told by its place from 0."""
+
+    row: int
+
+
+@dataclass
+class FaultyRows:
+    """Why a batch is not stored."""
+
+    error: str
+    message: str
+    faults: list[NumberedFault] | None = None
