@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import signal
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -33,13 +32,14 @@ from beast.engine.machine import claim_port, client_host, raise_file_limit
 from beast.engine.presence import Presence, presence_path, write_private
 from beast.engine.runtime import Runtime
 from beast.engine.telemetry import Telemetry
+from beast.feeds.following import follow_rows, load_rows, products_of
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange, Unreadable
 from beast.feeds.simulator import Simulator
-from beast.feeds.store import CHANNEL as FEEDS_CHANNEL
+from beast.feeds.slow_tiers import SlowTiers
 from beast.feeds.store import FeedStore
-from beast.feeds.types import Mapping
-from beast.http.app import build_app
+from beast.feeds.watching import Watching
+from beast.http.app import price_server
+from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.health import Health, build_health_app
 from beast.http.metrics import exposition
 from beast.http.openmetrics import write
@@ -47,14 +47,14 @@ from beast.http.routes.telemetry import metrics_route
 from beast.http.server import HttpServer
 from beast.http.services import Services
 from beast.prices.catalogue import Catalogue
+from beast.prices.sweep import sweep
+from beast.prices.tiers import Tiers
 from beast.storage.database import Database, DatabaseUnavailableError
 from beast.storage.opening import open_database
 from beast.usage.drainer import Drainer
 
 FIRST_PRICES_S = 20.0
 """How long readiness waits for the first prices before the server is ready without them."""
-REREAD_S = 30.0
-"""The safety net below NOTIFY."""
 PROBE_S = 2.0
 POLL_S = 0.02
 
@@ -141,6 +141,17 @@ class Server:
         await self._unless_failed(keys.loaded())
         catalogue = Catalogue(engine, max_instruments=config.max_instruments)
         feeds = await self._start_feeds(stack, engine, catalogue, database, parameters)
+        slow = self._start_slow_tiers(stack, engine, catalogue, feeds, FeedStore(database))
+        parameters.on_change(slow.tune)
+        watching = Watching(
+            engine, catalogue, feeds, database, refresh=slow.tiers.refresh, node=config.node, clock=self.clock
+        )
+        watching.start(self._tasks, partial(self.health.degrade, "feed gaps"))
+        stack.push_async_callback(watching.stop)
+        exchanges = ExchangeAdmin(
+            engine, catalogue, feeds, slow.rest, database, host=config.host, ports=ports, clock=self.clock
+        )
+        stack.push_async_callback(exchanges.stop)
         lag = LoopLag()
         self._tasks.spawn("loop lag", lag.run())
         telemetry = Telemetry(engine, self.clock, loop_lag=lag, extra=database.counters)
@@ -160,6 +171,9 @@ class Server:
             ports=ports,
             telemetry=telemetry,
             usage_pending=lambda: drainer.pending,
+            tiers=slow.tiers,
+            watching=watching,
+            exchange_admin=exchanges,
         )
         await self._start_serving(stack, services, parameters)
         self.services = services
@@ -199,6 +213,12 @@ class Server:
     async def _start_parameters(self, engine: Engine, keys: KeySync, database: Database) -> ParameterSync:
         def apply(parameters: Parameters) -> None:
             engine.set_ttl_ms(parameters.cache_ttl_ms)
+            engine.set_price_rules(
+                band_bps=parameters.price_band_bps,
+                confirmations=parameters.price_confirmations,
+                quorum=parameters.consensus_quorum,
+                outlier_bps=parameters.consensus_outlier_bps,
+            )
             engine.set_source_per_second(parameters.source_per_second)
             engine.set_source_dry_run(parameters.source_dry_run)
             engine.set_source_exceptions(parameters.source_exceptions.split())
@@ -235,23 +255,41 @@ class Server:
         stack.push_async_callback(feeds.stop)
         parameters.on_change(lambda new: feeds.set_backfill(new.backfill_ms))
         await feeds.apply(rows, unreadable)
-        self._tasks.spawn("feed rows", self._follow_rows(store, feeds, database))
+        self._tasks.spawn("price sweep", sweep(engine, self.clock))
+        self._tasks.spawn("exchange health", feeds.watch(self.health.degrade))
+        self._tasks.spawn("feed rows", follow_rows(store, feeds, database, partial(self.health.degrade, "exchanges")))
         return feeds
+
+    def _start_slow_tiers(
+        self, stack: AsyncExitStack, engine: Engine, catalogue: Catalogue, feeds: FeedManager, store: FeedStore
+    ) -> SlowTiers:
+        slow = SlowTiers(
+            engine,
+            catalogue,
+            feeds,
+            store,
+            redis_url=self.config.redis_url,
+            clock=self.clock,
+            report=partial(self.health.degrade, "valkey"),
+        )
+        slow.start(self._tasks)
+        stack.push_async_callback(slow.close)
+        return slow
 
     async def _start_serving(self, stack: AsyncExitStack, services: Services, parameters: ParameterSync) -> None:
         """Opens the doors: first the side that takes connections over, then the workers that give them away."""
         engine = services.engine
-        http = HttpServer(build_app(services, admin_key(self.config)), count=engine.count)
-        parameters.on_change(lambda new: http.gate.limit(new.http_connections_per_source))
+        http = price_server(services, admin_key(self.config), parameters)
         await http.start()
         stack.push_async_callback(http.stop, self.config.drain_s)
-        runtime = Runtime(engine, on_connection=http.adopt)
+        assert services.tiers is not None, "every server has them"
+        runtime = Runtime(engine, on_connection=http.adopt, on_miss=services.tiers.on_miss)
         parameters.on_change(lambda new: runtime.set_park_wait(new.park_wait_ms))
         try:
             runtime.start()
         except OSError as error:
             raise BeastError(f"can't listen: {error}", todo="choose other ports, or stop who has them") from error
-        stack.push_async_callback(self._drain, runtime)
+        stack.push_async_callback(self._drain, runtime, services.tiers)
         services.ports.update(http=engine.http_port, udp=engine.udp_port)
         if engine.udp_buffer < self.config.udp_buffer:
             log.warning("app.small_udp_buffer", bytes=engine.udp_buffer, hint="raise net.core.rmem_max")
@@ -299,9 +337,10 @@ class Server:
             self.health.block("stop", "the server is stopping")
             log.info("app.stopping")
 
-    async def _drain(self, runtime: Runtime) -> None:
+    async def _drain(self, runtime: Runtime, tiers: Tiers) -> None:
         """Balancers have time to notice, then the workers answer what they have received."""
         await asyncio.sleep(self.options.grace_s)
+        await tiers.stop()
         try:
             await runtime.stop(self.config.drain_s)
         except TimeoutError:
@@ -320,22 +359,6 @@ class Server:
         finally:
             failed.cancel()
             wanted.cancel()
-
-    async def _follow_rows(self, store: FeedStore, feeds: FeedManager, database: Database) -> None:
-        """Applies the exchanges' rows when they change, and now and then anyway."""
-        changed = asyncio.Event()
-        self._tasks.spawn("feed notices", listen_into(changed, database))
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REREAD_S):
-                    await changed.wait()
-            changed.clear()
-            try:
-                await feeds.apply(*await load_rows(store))
-            except (DatabaseUnavailableError, ValueError) as error:
-                self.health.degrade("exchanges", f"the rows could not be applied: {error}")
-            else:
-                self.health.degrade("exchanges", None)
 
     async def _probe(self, database: Database) -> None:
         """Prices are answered from memory whatever happens to the database; that it is away must be seen."""
@@ -364,21 +387,6 @@ async def demo_key(accounts: Accounts, store: AccountStore, home: Path) -> str:
     return made.api_key
 
 
-async def load_rows(store: FeedStore) -> tuple[list[Exchange], list[Unreadable]]:
-    """Every exchange with its assets, and those that can't be read."""
-    feeds, unreadable = await store.list_feeds()
-    assets = defaultdict[str, list[Mapping]](list)
-    for mapping in await store.list_mappings():
-        assets[mapping.exchange].append(mapping)
-    return [Exchange(feed, tuple(assets[feed.name])) for feed in feeds], unreadable
-
-
-async def listen_into(changed: asyncio.Event, database: Database) -> None:
-    """Sets the event whenever rows of exchanges have, or may have, changed."""
-    async for _ in database.listen(FEEDS_CHANNEL):
-        changed.set()
-
-
 async def suppressed(shown: Awaitable[None]) -> None:
     """A screen that is gone (a closed pipe) is no reason to stop serving."""
     with contextlib.suppress(OSError):
@@ -388,8 +396,3 @@ async def suppressed(shown: Awaitable[None]) -> None:
 def addresses(simulator: Simulator) -> Callable[[str, str], str]:
     """Where to connect in place of an exchange's address; one that the simulator can't play keeps its own."""
     return lambda name, original: simulator.url(name, original) if name in simulator.exchanges else original
-
-
-def products_of(rows: list[Exchange]) -> list[tuple[str, str, str, str]]:
-    """Every market of the rows, so that the simulator has what they subscribe."""
-    return [(each.feed.name, row.symbol, row.asset, row.currency) for each in rows for row in each.assets]

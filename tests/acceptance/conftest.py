@@ -57,13 +57,15 @@ class Running:
         self.ports: dict[str, int] = self.ready["ports"]
         self.key: str = self.ready["demo_api_key"]
 
-    def udp(self, request: bytes | dict[str, Any], *, key: str | None = "demo", parts: int = 1) -> list[bytes]:
-        """The datagrams that answer one datagram; fewer than `parts` when a second passes without."""
+    def udp(
+        self, request: bytes | dict[str, Any], *, key: str | None = "demo", parts: int = 1, within_s: float = 1
+    ) -> list[bytes]:
+        """The datagrams that answer one datagram; fewer than `parts` when `within_s` passes without."""
         if isinstance(request, dict):
             proof = {} if key is None else {"api_key": self.key if key == "demo" else key}
             request = json.dumps({**proof, **request}).encode()
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.settimeout(1)
+            sock.settimeout(within_s)
             sock.sendto(request, ("127.0.0.1", self.ports["udp"]))
             answers: list[bytes] = []
             try:

@@ -15,22 +15,28 @@ from beast.feeds.types import Condition, Feed, Mapping
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
 
-ROWS = Path(__file__).parents[2] / "docs" / "examples" / "binance.toml"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+TOLD = {
+    "binance": ("binance: 6 assets, 6 prewarmed\n", "USDT"),
+    "kucoin": ("kucoin: 4 assets, 4 prewarmed\n", "USDT"),
+    "bitfinex": ("bitfinex: 4 assets, 4 prewarmed\n", "USD"),
+}
 
 
-def test_rows_make_an_exchange_while_the_others_go_on(start: Callable[..., Any]) -> None:
+def test_rows_make_exchanges_while_the_others_go_on(start: Callable[..., Any]) -> None:
     server = start()
+    for name, (summary, currency) in TOLD.items():
 
-    def asked() -> Any:
-        return json.loads(server.udp({"asset": "BTC", "exchange": "binance"})[0])
+        def asked(name: str = name) -> Any:
+            return json.loads(server.udp({"asset": "BTC", "exchange": name})[0])
 
-    assert asked()["error"] == "unknown_exchange"
-    done = server.beast("feeds", "import", str(ROWS))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "binance: 6 assets, 6 prewarmed\n", "")
-    begun = time.monotonic()
-    while "price" not in (answer := asked()):
-        assert time.monotonic() - begun < 10
-    assert (answer["source"], answer["currency"], answer["state"]) == ("binance-ws", "USDT", "live")
+        assert asked()["error"] == "unknown_exchange"
+        done = server.beast("feeds", "import", str(EXAMPLES / f"{name}.toml"))
+        assert (done.returncode, done.stdout, done.stderr) == (0, summary, "")
+        begun = time.monotonic()
+        while (answer := asked()).get("source") != f"{name}-ws":
+            assert time.monotonic() - begun < 10
+        assert (answer["currency"], answer["state"]) == (currency, "live")
     for exchange in json.loads(server.beast("status", "--json").stdout)["exchanges"]:
         assert exchange["connected"], exchange
         assert exchange["reconnects"] == 0, exchange

@@ -1,22 +1,19 @@
 """Feeds against a real socket: a small exchange on loopback, the real engine, uvloop as in production."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from random import Random
-from typing import Any
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 from picows import WSCloseCode, WSMsgType
-from tests.fixtures.exchange import WAIT_S, FakeExchange, running_exchange
+from tests.fixtures.exchange import FakeExchange, running_exchange
+from tests.fixtures.feeds import House, feed, markets, until
 
-from beast._fast import Engine
-from beast.base.clock import Clock, ManualClock
+from beast.base.clock import ManualClock
 from beast.feeds import link
-from beast.feeds.manager import ExchangeStatus, FeedManager
+from beast.feeds.manager import ExchangeStatus
 from beast.feeds.rows import Exchange, Unreadable
-from beast.feeds.types import Feed, Mapping
-from beast.prices.catalogue import Catalogue
+from beast.feeds.types import Mapping
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -28,39 +25,10 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
 
 
-class NoJitter(Random):
-    """Every delay is the shortest that full jitter may draw."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return min(a, b)
-
-
 @pytest.fixture
 async def exchange() -> AsyncIterator[FakeExchange]:
     async with running_exchange() as running:
         yield running
-
-
-class House:
-    """An engine and a feed manager."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.engine = Engine(node="test", max_instruments=64)
-        self.catalogue = Catalogue(self.engine, max_instruments=64)
-        self.manager = FeedManager(self.engine, self.catalogue, clock=clock, rng=NoJitter())
-
-    def peek(self, exchange: str, asset: str) -> dict[str, Any] | None:
-        instrument = self.catalogue.find(exchange, asset)
-        return self.engine.peek(instrument.id) if instrument else None
-
-    async def price(self, asset: str, expected: str, exchange: str = "test") -> dict[str, Any]:
-        """Waits until the price is there."""
-        held = await until(lambda: (found := self.peek(exchange, asset)) and found["price"] == expected and found)
-        assert isinstance(held, dict)
-        return held
-
-    def status(self, name: str = "test") -> ExchangeStatus:
-        return next(status for status in self.manager.status() if status.name == name)
 
 
 @pytest.fixture
@@ -68,42 +36,6 @@ async def house() -> AsyncIterator[House]:
     made = House()
     yield made
     await made.manager.stop()
-
-
-async def until(condition: Callable[[], object]) -> object:
-    async with asyncio.timeout(WAIT_S):
-        while not (result := condition()):  # noqa: ASYNC110  # the engine tells nobody
-            await asyncio.sleep(0.005)
-    return result
-
-
-def feed(url: str, **columns: object) -> Feed:
-    base: dict[str, object] = {
-        "name": "test",
-        "ws_url": url,
-        "connect_interval_ms": 0,
-        "subscribe_template": '{"op":"sub","id":"{ID}","args":"{SYMBOLS}"}',
-        "trade_filter": [{"path": "e", "value": "trade"}],
-        "price_path": "p",
-        "symbol_path": "s",
-        "timestamp_path": "t",
-        "timestamp_format": "unix_ms",
-        "ack_filter": [{"path": "ok", "value": True}],
-        "ack_symbol_path": "symbol",
-        "error_filter": [{"path": "error", "op": "present"}],
-        "error_symbol_path": "error.symbol",
-        "error_message_path": "error.msg",
-        "reply_id_path": "id",
-        "heartbeat_filter": [{"path": "hb", "op": "present"}],
-        "heartbeat_reply_template": '{"op":"alive","hb":"{FRAME:hb}"}',
-        "notice_filter": [{"path": "bye", "op": "present"}],
-        "pong_filter": [{"path": "", "value": "pong"}],
-    }
-    return msgspec.convert(base | columns, Feed)
-
-
-def markets(*symbols: str, **columns: Any) -> tuple[Mapping, ...]:
-    return tuple(Mapping(asset=symbol, symbol=symbol, currency="USD", **columns) for symbol in symbols)
 
 
 async def test_a_trade_becomes_a_price(house: House, exchange: FakeExchange) -> None:
@@ -308,11 +240,14 @@ async def test_only_what_changed_is_reconnected(house: House, exchange: FakeExch
     await house.manager.apply(
         [Exchange(renamed, markets("BTC", category="coin")), Exchange(two, markets("BTC", "ETH"))]
     )
-    third = await exchange.peer(2)
-    assert (await third.message(0))["args"] == ["BTC", "ETH"]
-    assert len(exchange.peers) == 3
-    assert house.peek("one", "BTC") is not None
-    assert house.peek("two", "BTC") is not None
+    await until(lambda: house.status("two").acked == 2)
+    assert sorted(message["args"] for peer in exchange.peers for message in peer.messages) == [
+        ["BTC"],
+        ["BTC"],
+        ["ETH"],
+    ]
+    assert len(exchange.peers) == 2
+    assert [house.peek(name, "BTC")["state"] for name in ("one", "two")] == ["live", "live"]  # type: ignore[index]
     assert [each.name for each in house.catalogue.exchanges() if each.priority == 5] == ["one"]
 
 
@@ -328,7 +263,7 @@ async def test_an_exchange_switched_off_is_closed_and_its_prices_are_gone(house:
         [Exchange(msgspec.structs.replace(one, enabled=False), markets("BTC")), Exchange(two, markets("BTC"))]
     )
     assert house.peek("one", "BTC") is None
-    assert sum(peer.close_code == NORMAL for peer in exchange.peers) == 1
+    await until(lambda: sum(peer.close_code == NORMAL for peer in exchange.peers) == 1)
     assert [status.name for status in house.manager.status()] == ["two"]
     await house.manager.apply([Exchange(one, markets("BTC"))])
     again = await exchange.peer(2)
@@ -406,3 +341,50 @@ async def test_rows_that_change_during_a_stop_start_nothing(house: House, exchan
     await (await exchange.peer(0)).message(0)
     await asyncio.gather(house.manager.stop(), house.manager.apply([]), house.manager.apply(rows))
     assert house.manager.status() == []
+
+
+async def test_an_exchange_whose_times_are_behind_ours_is_told(exchange: FakeExchange) -> None:
+    clock = ManualClock()
+    house = House(clock)
+    await house.manager.apply([Exchange(feed(exchange.url), markets("A", "B", "C", "D"))])
+    peer = await exchange.peer(0)
+    await until(lambda: house.status().acked == 4)
+    clock.advance(11)
+    for symbol, lag_ms in (("A", 9_000), ("B", 8_123), ("C", 10_000)):
+        peer.trade(symbol, "1", t=clock.wall_ns() // 10**6 - lag_ms)
+        await house.price(symbol, "1")
+    told = "this exchange's times are 8123 ms behind ours"
+    assert (house.status().last_error, house.status().degraded) == (told, told)
+    peer.trade("D", "1", t=clock.wall_ns() // 10**6 - 4_000)
+    await house.price("D", "1")
+    assert house.status().degraded == ""
+    await house.manager.stop()
+
+
+async def test_a_half_open_exchange_is_named_until_it_is_heard_again(exchange: FakeExchange) -> None:
+    clock = ManualClock()
+    house = House(clock)
+    degraded: dict[str, str | None] = {}
+    watching = asyncio.create_task(house.manager.watch(degraded.__setitem__))
+    try:
+        await house.manager.apply([Exchange(feed(exchange.url), markets("BTC"))])
+        await until(lambda: house.status().acked == 1)
+        clock.advance(ms=1)
+        peer = await exchange.peer(0)
+        peer.trade("BTC", "0.5")
+        await house.price("BTC", "0.5")
+        exchange.mute = True
+        assert house.status().degraded == ""
+        clock.advance(4)
+        assert house.status().degraded == ""
+        clock.advance(17)
+        assert house.status().degraded == "1 of 1 connections: open, but silent for 21000 ms"
+        await until(lambda: degraded.get("exchange test"))
+        exchange.mute = False
+        peer.trade("BTC", "1")
+        await house.price("BTC", "1")
+        await until(lambda: degraded["exchange test"] is None)
+    finally:
+        exchange.mute = False
+        watching.cancel()
+        await house.manager.stop()

@@ -1,15 +1,19 @@
 """The seeded rows against the simulator: every dialect, from the subscription to the price, and back from trouble."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from random import Random
 
 import msgspec
 import pytest
 
 from beast._fast import Engine
+from beast.feeds.following import follow_rows, load_rows
 from beast.feeds.manager import FeedManager
 from beast.feeds.rows import Exchange
+from beast.feeds.simulator.exchange import SimulatedExchange
 from beast.feeds.simulator.server import Simulator
 from beast.feeds.store import FeedStore
 from beast.feeds.types import Mapping
@@ -19,6 +23,10 @@ from beast.storage.database import Database
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 WAIT_S = 20.0
+DELETED = b"DELETE FROM exchange_asset_map WHERE exchange = 'okx' AND asset = 'BTC'"
+INSERTED = b"""
+INSERT INTO exchange_asset_map (exchange, asset, symbol, currency) VALUES ('okx', 'BTC', 'BTC-USDT', 'USDT')
+"""
 
 
 @pytest.fixture
@@ -60,6 +68,10 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not condition():  # noqa: ASYNC110  # the engine tells nobody
             await asyncio.sleep(0.02)
+
+
+def subscribed(exchange: SimulatedExchange, symbol: str, wanted: bool) -> bool:  # noqa: FBT001 - what is waited for
+    return (symbol in exchange.sessions[0].symbols) == wanted
 
 
 async def seeded(database: Database) -> list[Exchange]:
@@ -115,3 +127,27 @@ async def test_every_exchange_comes_back(database: Database, house: House, simul
     simulator.fault("*", "disconnect", 0, code=1001)
     await until(lambda: all(2 in epochs for epochs in house.epochs().values()))
     assert {status.reconnects for status in house.manager.status()} == {1}
+
+
+async def test_rows_changed_by_plain_sql_take_effect_within_two_seconds(
+    database: Database, house: House, simulator: Simulator
+) -> None:
+    store = FeedStore(database)
+    await database.execute(b"UPDATE exchange_feeds SET enabled = name IN ('okx', 'kraken')")
+    await house.manager.apply(*await load_rows(store))
+    following = asyncio.create_task(follow_rows(store, house.manager, database, lambda _: None))
+    try:
+        await until(lambda: all(status.acked == status.wanted > 0 for status in house.manager.status()))
+        await asyncio.sleep(0.2)  # it listens by now
+        okx, kraken = simulator.exchanges["okx"], simulator.exchanges["kraken"]
+        before = okx.subscribed.total(), kraken.subscribed.total()
+        for query, there in ((DELETED, False), (INSERTED, True)):
+            begun = time.monotonic()
+            await database.execute(query)
+            await until(partial(subscribed, okx, "BTC-USDT", there))
+            assert time.monotonic() - begun < 2
+        assert (okx.subscribed.total(), kraken.subscribed.total()) == (before[0] + 1, before[1])
+        assert okx.unsubscribed == {"BTC-USDT": 1}
+        assert {status.reconnects for status in house.manager.status()} == {0}
+    finally:
+        following.cancel()

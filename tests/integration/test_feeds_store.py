@@ -71,7 +71,7 @@ async def test_assets_stay_unless_they_are_replaced(database: Database) -> None:
     await store.save(example)
     btc, eth = example.assets[:2]
     assert len((await store.save(Exchange(example.feed, (btc,)))).assets) == 6
-    swapped = (replace(btc, symbol=eth.symbol), replace(eth, symbol=btc.symbol, category="brand new"))
+    swapped = (replace(btc, symbol=eth.symbol), replace(eth, symbol=btc.symbol, category="brand new", band_bps=250))
     assert (await store.save(Exchange(example.feed, swapped), replace=True)).assets == swapped
 
 

@@ -17,6 +17,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 
 from beast.base.errors import UsageError
 from beast.feeds.simulator import Simulator
+from beast.feeds.simulator.dialects import DIALECTS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -399,7 +400,7 @@ def test_the_command_prints_addresses_and_stops_cleanly(sign: signal.Signals) ->
         process.send_signal(sign)
         _, errors = process.communicate(timeout=10)
     assert state["exchanges"]["okx"]["faults"][0]["kind"] == "silence"
-    assert set(addresses["exchanges"]) == set(URLS)
+    assert set(addresses["exchanges"]) == set(DIALECTS)
     assert (process.returncode, errors) == (0, b"")
 
 

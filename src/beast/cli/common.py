@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import sys
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,9 +95,16 @@ def http_get(target: Target, path: str, headers: dict[str, str]) -> tuple[int, b
     Raises:
         BeastError: the server can't be reached or doesn't speak HTTP.
     """
-    connection = http.client.HTTPConnection(target.host, target.http_port, timeout=TIMEOUT_S)
+    return _request(target, path, headers)
+
+
+def _request(
+    target: Target, path: str, headers: dict[str, str], body: bytes | None = None, timeout_s: float = TIMEOUT_S
+) -> tuple[int, bytes]:
+    """A GET; with a body, a POST."""
+    connection = http.client.HTTPConnection(target.host, target.http_port, timeout=timeout_s)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -105,6 +113,46 @@ def http_get(target: Target, path: str, headers: dict[str, str]) -> tuple[int, b
         ) from error
     finally:
         connection.close()
+
+
+def admin_get(path: str, server: str | None, admin_key: str | None) -> bytes:
+    """The body of one GET under /admin/, of the named server or of the home's.
+
+    Args:
+        path: With its query.
+        server: As for find_target().
+        admin_key: The operator's key; else the target's.
+
+    Raises:
+        UsageError: `server` is no address, or the key is no key.
+        BeastError: the server can't be reached, or refuses.
+    """
+    return _ask_admin(path, server, admin_key)
+
+
+def admin_post(path: str, value: Any, server: str | None, admin_key: str | None, *, timeout_s: float) -> bytes:
+    """The same for one POST of a JSON value, whose answer may take some seconds."""
+    return _ask_admin(path, server, admin_key, json.dumps(value).encode(), timeout_s)
+
+
+def _ask_admin(
+    path: str, server: str | None, admin_key: str | None, sent: bytes | None = None, timeout_s: float = TIMEOUT_S
+) -> bytes:
+    target = find_target(server, None)
+    admin_key = admin_key or target.admin_key
+    check_key(admin_key, "--admin-key")
+    status, body = _request(target, path, {"X-Admin-Key": admin_key}, sent, timeout_s)
+    if status in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+        return body
+    try:
+        told = json.loads(body)
+        reason = str(told["message"])
+    except (ValueError, KeyError, TypeError):
+        told, reason = {}, "no reason given"
+    todo = "give --admin-key" if status == HTTPStatus.UNAUTHORIZED else ""
+    if near := told.get("near"):
+        todo = f"did you mean {', '.join(near)}?"
+    raise BeastError(f"HTTP {status}: {reason}", where=target.http_address, todo=todo)
 
 
 def exact(body: bytes) -> Any:

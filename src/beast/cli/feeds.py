@@ -14,10 +14,13 @@ from rich.table import Table
 from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
 from beast.base.log import configure_logging
+from beast.feeds.admin_store import AdminStore, SavedAssets
+from beast.feeds.administration import AssetBatch, AssetRow
 from beast.feeds.check import CheckedFrame, Checker, count_kinds
 from beast.feeds.rows import Exchange, Unreadable, read_rows, write_json, write_toml
 from beast.feeds.store import FeedStore
 from beast.feeds.types import Feed, Mapping
+from beast.storage.database import Database
 from beast.storage.opening import open_database
 
 app = App(
@@ -25,11 +28,16 @@ app = App(
     help="List, show, check, import and export the exchanges.",
     help_epilogue="""Examples:
   beast feeds list
+  beast feeds health --state silent
   beast feeds export kraken > kraken.toml
   beast feeds check binance --frames frames.jsonl --rows binance.toml
   beast feeds import binance.toml
-  beast feeds disable binance""",
+  beast feeds disable binance
+  beast feeds assets kraken
+  beast feeds toggle-asset kraken DOGE --no-prewarm""",
 )
+
+app.command("beast.cli.health:health", name="health")
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=())]
 _Result = TypeVar("_Result")
@@ -132,6 +140,80 @@ def disable(name: str, /) -> None:
 
 
 @app.command
+def assets(name: str | None = None, /, *, as_json: AsJson = False) -> None:
+    """List the assets that exchanges are mapped to.
+
+    Args:
+        name: Only this exchange.
+        as_json: Print one JSON object a line.
+    """
+
+    async def read(store: AdminStore) -> list[AssetRow]:
+        return [row async for page in store.list_assets(name) for row in page]
+
+    rows = _with_database(lambda database: read(AdminStore(database)))
+    if as_json:
+        _print_lines(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "exchange", "asset", "symbol", "currency", "enabled", "prewarm", "category"):
+        table.add_column(title)
+    for row in rows:
+        flags = ("yes" if flag else "no" for flag in (row.enabled, row.prewarm))
+        table.add_row(str(row.id), row.exchange, row.asset, row.symbol, row.currency, *flags, row.category)
+    Console(highlight=False, markup=False).print(table)
+
+
+@app.command
+def save_assets(file: Path, /, *, exchange: str = "") -> None:
+    """Add or change many assets: all rows or none. What a row leaves out stays as it is.
+
+    Args:
+        file: A JSON array of rows as `beast feeds assets --json` prints them.
+        exchange: Of all rows that don't name theirs.
+    """
+    try:
+        rows = msgspec.json.decode(file.read_bytes(), type=list[msgspec.Raw])
+    except OSError as error:
+        raise BeastError(f"can't be read: {error}", where=str(file)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BeastError(f"is no JSON array of rows: {error}", where=str(file)) from None
+
+    async def save(database: Database) -> SavedAssets:
+        return await AdminStore(database).save_assets(await AssetBatch.read(rows, exchange))
+
+    saved = _with_database(save)
+    sys.stdout.write(f"{saved.added} added, {saved.changed} changed\n")
+
+
+@app.command
+def toggle_asset(
+    name: str, asset: str, /, *, enabled: bool | None = None, prewarm: bool | None = None, as_json: AsJson = False
+) -> None:
+    """Switch one asset at one exchange on or off, or its prewarming; without a flag it is switched over.
+
+    Args:
+        name: The exchange.
+        asset: The asset.
+        enabled: Whether it is priced at all.
+        prewarm: Whether it is subscribed from the start.
+        as_json: Print the row as JSON.
+    """
+    row = _with_database(
+        lambda database: AdminStore(database).toggle_asset(
+            exchange=name, asset=asset.upper(), enabled=enabled, prewarm=prewarm
+        )
+    )
+    if row is None:
+        raise BeastError(f"there is no {asset.upper()} at {name!r}", todo="beast feeds assets shows those there are")
+    if as_json:
+        _print_lines([row])
+        return
+    words = "on" if row.enabled else "off", "prewarmed" if row.prewarm else "not prewarmed"
+    sys.stdout.write(f"{row.asset} at {row.exchange} is {' and '.join(words)}\n")
+
+
+@app.command
 def check(name: str, /, *, frames: Path, rows: Path | None = None, as_json: AsJson = False) -> None:
     """Run recorded frames through the rows of one exchange, without a connection.
 
@@ -166,13 +248,17 @@ def _rows_of(name: str, file: Path | None) -> Exchange:
 
 
 def _with_store(work: Callable[[FeedStore], Awaitable[_Result]]) -> _Result:
+    return _with_database(lambda database: work(FeedStore(database)))
+
+
+def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
     """Runs `work` on the configured database."""
     config = load_config().config
     configure_logging("warning", config.log_format)
 
     async def run() -> _Result:
         async with open_database(config, application_name="beast-feeds", max_size=2) as database:
-            return await work(FeedStore(database))
+            return await work(database)
 
     return asyncio.run(run())
 

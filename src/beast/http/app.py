@@ -10,29 +10,54 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from beast.cluster.parameters import ParameterSync
+from beast.cluster.types import Parameters
 from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
 from beast.http.docs import DocsPage
 from beast.http.errors import EXCEPTION_HANDLERS, JSON, UNAUTHORIZED, Fault
-from beast.http.routes import admin, catalogue, prices, telemetry
+from beast.http.routes import admin, catalogue, eam, exchanges, feeds_health, prices, stream, telemetry, why
+from beast.http.server import HttpServer
 from beast.http.services import Services
+from beast.http.stream.hub import Hub, running
 
 
-def build_app(services: Services, admin_key: str) -> ASGIApp:
-    """The application of the price port."""
+def price_server(services: Services, admin_key: str, parameters: ParameterSync) -> HttpServer:
+    """The ASGI side of the price port, steered by the parameters."""
+    hub = Hub(services.engine, services.clock)
+    server = HttpServer(build_app(services, admin_key, hub), count=services.engine.count)
+
+    def steer(new: Parameters) -> None:
+        server.gate.limit(new.http_connections_per_source)
+        hub.tune(interval_ms=new.stream_interval_ms, idle_ms=new.stream_idle_ms, max_clients=new.stream_max_clients)
+
+    parameters.on_change(steer)
+    return server
+
+
+def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASGIApp:
+    """The application of the price port; it runs the hub while it lives."""
     key = AdminKey(admin_key)
+    streams = Hub(services.engine, services.clock) if hub is None else hub
     app = Litestar(
         route_handlers=[
             *prices.ROUTES,
             *catalogue.ROUTES,
+            *stream.ROUTES,
             Router(
                 "/admin",
-                route_handlers=[*admin.ROUTES, *telemetry.ROUTES],
+                route_handlers=[
+                    route for room in (admin, telemetry, exchanges, eam, feeds_health, why) for route in room.ROUTES
+                ],
                 guards=[key.guard],
                 security=[{"admin_key": []}],
             ),
             get_openapi,
         ],
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "hub": Provide(lambda: streams, sync_to_thread=False),
+        },
+        lifespan=[lambda _: running(streams)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=_openapi(),
         logging_config=None,

@@ -9,8 +9,11 @@ from beast._fast import Engine
 from beast.base.clock import Clock
 from beast.engine.telemetry import Telemetry
 from beast.feeds.manager import ExchangeStatus, FeedManager
+from beast.feeds.watching import Watching
+from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.health import Health, HealthReport
 from beast.prices.catalogue import Catalogue
+from beast.prices.tiers import Tiers
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,13 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     telemetry: Telemetry
     usage_pending: Callable[[], int]
     """Answers that are not yet with the accounts."""
+    tiers: Tiers | None = None
+    """What may know more than memory."""
+    exchange_admin: ExchangeAdmin | None = None
+    """What changes, audits and extends the exchanges."""
+
+    watching: Watching | None = None
+    """What knows how the exchanges fare, and explains prices."""
 
     def uptime_s(self) -> float:
         """Since the server was started."""

@@ -190,8 +190,10 @@ async def test_the_description_names_every_path(client: httpx.AsyncClient) -> No
     description = json.loads((await client.get("/openapi.json")).content)
     assert description["openapi"].startswith("3.1")
     assert set(description["paths"]) == {
-        *("/price", "/prices", "/exchanges", "/assets"),
-        *("/admin/status", "/admin/stress-stats", "/admin/stress-reset"),
+        *("/price", "/prices", "/stream", "/ws", "/exchanges", "/assets"),
+        *("/admin/status", "/admin/stress-stats", "/admin/stress-reset", "/admin/feeds/health", "/admin/why"),
+        *(f"/admin/exchange-{rows}{change}" for rows in ("feeds", "assets") for change in ("", "/save", "/toggle")),
+        *(f"/admin/eam/{work}" for work in ("sync", "audit", "discover")),
     }
     assert "post" in description["paths"]["/prices"]
     page = await client.get("/docs")
