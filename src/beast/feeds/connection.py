@@ -29,6 +29,8 @@ SEND_TURN = 64
 CLOSE_S = 1.0
 """How long the peer may take to answer a Close, in seconds."""
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
+_CONTROL_MAX = 125
+"""Bytes that a ping, pong or close may bring (RFC 6455, 5.5); a longer frame brings data."""
 _TRADE = 1
 _MALFORMED = 2
 _JSON = (b"{", b"[")
@@ -162,7 +164,8 @@ class Connection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hot for whole data frames; the frame's memory dies with this call."""
-        if frame.msg_type in _DATA and frame.fin and not self._fragments:
+        # To ask for the type costs nearly as much as to read a trade.
+        if (frame.payload_size > _CONTROL_MAX or frame.msg_type in _DATA) and frame.fin and not self._fragments:
             payload = frame.get_payload_as_bytes()  # a copy costs less than a view
             kind = self._take(payload, self._monotonic_ns(), self._wall_ns())
             if kind != _TRADE:
