@@ -92,11 +92,12 @@ def libraries() -> dict[str, Any]:
 def markdown(run: dict[str, Any]) -> str:
     """A run as a table."""
     about, rows = run["machine"], run["results"]
-    head = ["frame", "bytes", "Beast µs", "from the socket µs", *list(rows[0])[4:]]
+    columns = list(rows[0])
+    head = ["frame", "bytes", "Beast µs", "from the socket µs", *columns[4:]]
     where = f"{about['processor']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}"
     text = [f"{where}, commit {about['commit']}, {about['time']}", "", "| " + " | ".join(head) + " |"]
     text += ["| --- " * len(head) + "|"]
-    text += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
+    text += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
     return "\n".join(text)
 
 

@@ -6,28 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.extraction import fast, made_feed, trades_of
 from tests.fixtures.rows import FRAMES, all_feeds
 
 from beast._fast import Plan
 from beast.feeds import twin
 from beast.feeds.plan import compile_plan
-from beast.feeds.types import Condition, Feed, Shape, TimeFormat
+from beast.feeds.types import Condition, Shape, TimeFormat
 
 FEEDS = all_feeds()
-
-
-def made_feed(price: str, symbol: str, *others: Shape, time: str = "", **columns: Any) -> Feed:
-    """A row whose trades are told by `c` being `t`."""
-    return Feed(
-        name="made",
-        ws_url="ws://x",
-        trade_filter=columns.pop("trade_filter", (Condition("c", value="t"),)),
-        price_path=price,
-        symbol_path=symbol,
-        timestamp_path=time,
-        other_shapes=others,
-        **columns,
-    )
 
 
 FEEDS["nested"] = made_feed(
@@ -67,11 +54,6 @@ def agree(name: str, frame: bytes) -> twin.Extraction:
     slow = twin.extract(FEEDS[name], frame)
     assert fast(PLANS[name], frame) == (slow.kind, slow.trades, slow.sequence), frame
     return slow
-
-
-def fast(plan: Plan, frame: bytes) -> tuple[int, list[twin.Trade], int | None]:
-    kind, trades, sequence = plan.extract(frame)
-    return kind, [twin.Trade(*trade) for trade in trades], sequence
 
 
 # Words that the plans look for, so that random documents often meet them.
@@ -229,13 +211,6 @@ def test_the_form_of_one_frame_does_not_change_what_another_says(one: str, other
             assert fast(plan, frame) == (slow.kind, slow.trades, slow.sequence)
 
 
-def trades_of(feed: Feed, frame: str) -> list[tuple[str, str, int]]:
-    """What both say."""
-    slow = twin.extract(feed, frame.encode())
-    assert fast(Plan(compile_plan(feed)), frame.encode()) == (slow.kind, slow.trades, slow.sequence)
-    return [(trade.symbol.decode(), trade.price.decode(), trade.time_ns) for trade in slow.trades]
-
-
 PLAIN = made_feed("p", "s")
 
 
@@ -344,69 +319,6 @@ def test_at_most_64_symbols_of_a_frame_are_taken_but_those_to_their_newest() -> 
     elements = [f'{{"s":"S{i % 70}","p":{i + 1}}}' for i in range(140)]
     found = trades_of(feed, f'{{"c":"t","d":[{",".join(elements)}]}}')
     assert found == [(f"S{i}", str(i + 71), 0) for i in range(64)]
-
-
-NUMBERS = [
-    ("7", 7),
-    ('"7"', 7),
-    ('"007"', 7),
-    ("18446744073709551615", 2**64 - 1),
-    ('"12345678901234567890"', 12345678901234567890),
-    ("1234567890123456", 1234567890123456),
-    ('"1\\u0030"', 10),
-    ("18446744073709551616", None),
-    ('"99999999999999999999"', None),
-    ('"000000000000000000007"', None),
-    *((text, None) for text in ("-1", "7.0", "7e0", '""', '" 7"', '"7 "', '"1_0"', '"\u0661"', "null", "true", "[7]")),
-    *((text, None) for text in ('{"n":7}', '"1234567x"', '"x2345678"')),
-]
-
-
-@pytest.mark.parametrize(("value", "number"), [*NUMBERS, ("0", 0)])
-def test_every_frame_of_a_numbered_connection_tells_its_number(value: str, number: int | None) -> None:
-    feed = made_feed("p", "s", sequence_scope="connection", sequence_path="e.n")
-    for rest in ('"c":"t","s":"X","p":1', '"c":"heartbeat"', '"c":"t"', '"c":"t","s":"X","p":0'):
-        for frame in (f'{{{rest},"e":{{"n":{value}}}}}', f'{{"e":{{"n":{value}}},{rest}}}'):
-            trades_of(feed, frame)
-            assert twin.extract(feed, frame.encode()).sequence == number
-    assert twin.extract(feed, b'{"e":{"n":5}').sequence is None
-
-
-@pytest.mark.parametrize(("value", "number"), [*NUMBERS, ("0", None)])
-def test_a_trade_tells_its_number(value: str, number: int | None) -> None:
-    feed = made_feed("d.[last].p", "d.[last].s", sequence_scope="symbol", sequence_path="d.[last].n")
-    frame = f'{{"c":"t","d":[{{"s":"X","p":1,"n":{value}}}]}}'
-    trades_of(feed, frame)
-    numbered = (number, number, 1) if number else (0, 0, 0)
-    assert twin.extract(feed, frame.encode()).trades == [twin.Trade(b"X", b"1", 0, *numbered)]
-
-
-@pytest.mark.parametrize("end", ["first", "last"])
-def test_the_numbers_of_a_symbol_go_from_the_lowest_to_the_highest(end: str) -> None:
-    feed = made_feed(f"d.[{end}].p", f"d.[{end}].s", sequence_scope="symbol", sequence_path=f"d.[{end}].n")
-    elements = [("A", "1", 7), ("B", "2", 90), ("A", "3", 9), ("A", "0", 8), ("B", "4", 0), ("A", "5", 6)]
-    trades = ",".join(f'{{"s":"{s}","p":{p},"n":{n}}}' for s, p, n in elements)
-    frame = f'{{"c":"t","d":[{trades}]}}'
-    newest = {"A": "1", "B": "2"} if end == "first" else {"A": "5", "B": "4"}
-    assert trades_of(feed, frame) == [(symbol, price, 0) for symbol, price in newest.items()]
-    assert [trade[3:] for trade in twin.extract(feed, frame.encode()).trades] == [(6, 9, 3), (90, 90, 1)]
-
-
-def test_only_the_trade_columns_have_numbers() -> None:
-    ticker = Shape(filter=(Condition("c", value="u"),), price_path="p", symbol_path="s")
-    feed = made_feed("p", "s", ticker, sequence_scope="symbol", sequence_path="n")
-    for kind, numbered in (("t", (5, 5, 1)), ("u", (0, 0, 0))):
-        frame = f'{{"c":"{kind}","s":"X","p":1,"n":5}}'
-        trades_of(feed, frame)
-        assert twin.extract(feed, frame.encode()).trades[0][3:] == numbered
-
-
-def test_the_seed_knows_where_coinbase_and_kraken_have_their_numbers() -> None:
-    for frame in SEEDS["coinbase"]:
-        number = 7 if b'"sequence_num":7' in frame else None
-        assert twin.extract(FEEDS["coinbase"], frame).sequence == number, frame
-    trades = [trade for frame in SEEDS["kraken"] for trade in twin.extract(FEEDS["kraken"], frame).trades]
-    assert {trade.sequence for trade in trades} == {9001, 0}
 
 
 @pytest.mark.parametrize(
