@@ -22,7 +22,7 @@ from beast.accounts.service import Accounts
 from beast.base.clock import SystemClock
 from beast.base.config import Config
 from beast.base.config_sources import load_config
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.simulator import catalogue
 from beast.feeds.simulator.faults import FaultRequest
 from beast.feeds.store import FeedStore

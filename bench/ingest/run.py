@@ -27,7 +27,7 @@ from tests.fixtures.rows import all_feeds
 
 from beast._fast import Engine, Ingest, Plan, monotonic_ns
 from beast.base.log import configure_logging
-from beast.feeds.plan import compile_plan, lookup_key
+from beast.feeds.rows.plan import compile_plan, lookup_key
 from beast.feeds.types import Mapping
 
 ROUNDS, CALLS = 200, 10_000

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from beast._fast import Engine
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.types import Feed, Mapping
 from beast.prices.catalogue import Catalogue
 

@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[2]))
 from tests.fixtures.rows import seeded_feeds
 
 from beast._fast import Engine, Ingest, Plan
-from beast.feeds.plan import compile_plan, lookup_key
+from beast.feeds.rows.plan import compile_plan, lookup_key
 
 EXCHANGE, LINK = "coinbase", 0
 TRADES = 10

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from tests.fixtures.rows import FRAMES, all_feeds
 
 from beast._fast import Engine, Ingest, Plan, monotonic_ns
-from beast.feeds.plan import compile_plan, lookup_key
+from beast.feeds.rows.plan import compile_plan, lookup_key
 
 KEY = "tb_" + "0" * 64
 UNKNOWN = b'{"api_key":"tb_unknown","asset":"BTC","id":"the same length as what is answered to it"}'

@@ -10,12 +10,12 @@ import msgspec
 
 from beast._fast import Engine, Ingest, Plan
 from beast.base.clock import ManualClock
-from beast.feeds.plan import compile_plan, fold
-from beast.feeds.recorder import PartWriter, Recorder, new_head
-from beast.feeds.recording import find_parts
-from beast.feeds.replay import Digest, Replay
-from beast.feeds.rows import Exchange, read_rows
-from beast.feeds.tap import TappedEngine
+from beast.feeds.recording.file import find_parts
+from beast.feeds.recording.recorder import PartWriter, Recorder, new_head
+from beast.feeds.recording.replay import Digest, Replay
+from beast.feeds.recording.tap import TappedEngine
+from beast.feeds.rows.files import Exchange, read_rows
+from beast.feeds.rows.plan import compile_plan, fold
 
 HOUR_S = 3600
 ROWS = Path(__file__).parents[2] / "docs" / "examples" / "binance.toml"

@@ -34,10 +34,10 @@ from beast.engine.runtime import Runtime
 from beast.engine.telemetry import Telemetry
 from beast.feeds.following import follow_rows, load_rows, products_of
 from beast.feeds.manager import FeedManager
+from beast.feeds.rest.slow_tiers import SlowTiers
 from beast.feeds.simulator import Simulator
-from beast.feeds.slow_tiers import SlowTiers
 from beast.feeds.store import FeedStore
-from beast.feeds.watching import Watching
+from beast.feeds.watch.watching import Watching
 from beast.http.app import price_server
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.health import Health, build_health_app

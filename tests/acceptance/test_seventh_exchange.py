@@ -10,7 +10,7 @@ import pytest
 from anyio import to_thread
 from tests.fixtures.exchange import running_exchange
 
-from beast.feeds.rows import Exchange, write_toml
+from beast.feeds.rows.files import Exchange, write_toml
 from beast.feeds.types import Condition, Feed, Mapping
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]

@@ -10,7 +10,7 @@ from tests.fixtures.exchange import Peer, running_exchange
 
 from beast._fast import Engine
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.types import Feed, Mapping
 from beast.prices.catalogue import Catalogue
 

@@ -14,7 +14,7 @@ from tests.fixtures.rows import ROOT
 
 from beast._fast import Engine
 from beast.feeds.manager import ExchangeStatus, FeedManager
-from beast.feeds.rows import Exchange, read_rows
+from beast.feeds.rows.files import Exchange, read_rows
 from beast.feeds.simulator.server import Simulator
 from beast.feeds.types import Mapping
 from beast.prices.catalogue import Catalogue

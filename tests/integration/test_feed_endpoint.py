@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from tests.fixtures.feeds import House, feed, markets, until
 
 from beast.base.clock import ManualClock
-from beast.feeds.endpoint import BODY_MAX, Address, Endpoint, EndpointError
-from beast.feeds.rows import Exchange
+from beast.feeds.link.endpoint import BODY_MAX, Address, Endpoint, EndpointError
+from beast.feeds.rows.files import Exchange
 from beast.feeds.types import Feed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]

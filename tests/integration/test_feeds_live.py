@@ -10,9 +10,9 @@ from tests.fixtures.exchange import FakeExchange, running_exchange
 from tests.fixtures.feeds import House, feed, markets, until
 
 from beast.base.clock import ManualClock
-from beast.feeds import link
+from beast.feeds.link import link
 from beast.feeds.manager import ExchangeStatus
-from beast.feeds.rows import Exchange, Unreadable
+from beast.feeds.rows.files import Exchange, Unreadable
 from beast.feeds.types import Mapping
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]

@@ -12,7 +12,7 @@ import pytest
 from beast._fast import Engine
 from beast.feeds.following import follow_rows, load_rows
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.simulator.exchange import SimulatedExchange
 from beast.feeds.simulator.server import Simulator
 from beast.feeds.store import FeedStore

@@ -12,7 +12,7 @@ from tests.fixtures.rows import FRAMES, ROOT, example_exchange, seeded_feeds
 
 from beast.__main__ import run
 from beast.base.errors import BeastError
-from beast.feeds.rows import Exchange, RowsError, validate
+from beast.feeds.rows.files import Exchange, RowsError, validate
 from beast.feeds.store import CHANNEL, FeedStore
 from beast.feeds.types import Feed
 from beast.storage.database import Database

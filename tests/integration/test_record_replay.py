@@ -13,12 +13,12 @@ import pytest
 from beast._fast import Engine
 from beast.base.clock import SystemClock
 from beast.feeds.manager import FeedManager
-from beast.feeds.recorder import PartWriter, Recorder, new_head
-from beast.feeds.recording import find_parts
-from beast.feeds.replay import Replay
-from beast.feeds.rows import read_rows
+from beast.feeds.recording.file import find_parts
+from beast.feeds.recording.recorder import PartWriter, Recorder, new_head
+from beast.feeds.recording.replay import Replay
+from beast.feeds.recording.tap import TappedEngine
+from beast.feeds.rows.files import read_rows
 from beast.feeds.simulator import Simulator
-from beast.feeds.tap import TappedEngine
 from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 

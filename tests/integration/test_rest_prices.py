@@ -13,9 +13,9 @@ from tests.fixtures.http_peer import HttpPeer, http_peer
 from beast._fast import monotonic_ns
 from beast.base.clock import SystemClock
 from beast.feeds.following import load_rows
-from beast.feeds.rest import BODY_MAX, RestPrices
-from beast.feeds.rest_answer import read_products
-from beast.feeds.rows import Exchange
+from beast.feeds.rest.exchanges import BODY_MAX, RestPrices
+from beast.feeds.rows.files import Exchange
+from beast.feeds.rows.rest import read_products
 from beast.feeds.simulator.server import Simulator
 from beast.feeds.store import FeedStore
 from beast.feeds.types import Condition, Feed, Mapping

@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.exchange import FakeExchange, Peer, running_exchange
 from tests.fixtures.feeds import House, feed, markets, until
 
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.types import Condition, Mapping
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]

@@ -15,7 +15,7 @@ from tests.fixtures.rows import all_feeds
 
 from beast._fast import Engine
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.simulator.exchange import SimulatedExchange
 from beast.feeds.simulator.server import Simulator
 from beast.feeds.types import Mapping as Row

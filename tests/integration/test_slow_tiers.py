@@ -21,9 +21,9 @@ from beast.cluster.types import Parameters
 from beast.engine.runtime import Runtime
 from beast.feeds.following import follow_rows, load_rows
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange
+from beast.feeds.rest.slow_tiers import SlowTiers
+from beast.feeds.rows.files import Exchange
 from beast.feeds.simulator.server import Simulator
-from beast.feeds.slow_tiers import SlowTiers
 from beast.feeds.store import FeedStore
 from beast.http.app import build_app
 from beast.http.server import HttpServer

@@ -9,13 +9,13 @@ from tests.fixtures.exchange import FakeExchange, Peer, running_exchange
 from tests.fixtures.feeds import House, feed, markets, until
 
 from beast.base.clock import SystemClock
-from beast.feeds.gaps import WAITING_MAX, Gap, GapBook
-from beast.feeds.health import ConnectionHealth, SymbolHealth
-from beast.feeds.rows import Exchange
+from beast.feeds.rows.files import Exchange
 from beast.feeds.store import FeedStore
-from beast.feeds.verdict import State
-from beast.feeds.watching import Watching
-from beast.feeds.why import UnknownAssetError
+from beast.feeds.watch.gaps import WAITING_MAX, Gap, GapBook
+from beast.feeds.watch.health import ConnectionHealth, SymbolHealth
+from beast.feeds.watch.verdict import State
+from beast.feeds.watch.watching import Watching
+from beast.feeds.watch.why import UnknownAssetError
 from beast.prices.types import Instrument
 from beast.storage.database import Database, DatabaseUnavailableError
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
 from beast.base.log import configure_logging
-from beast.feeds.admin_store import AdminStore, SavedAssets
-from beast.feeds.administration import AssetBatch, AssetRow
-from beast.feeds.check import CheckedFrame, Checker, count_kinds
-from beast.feeds.rows import Exchange, Unreadable, read_rows, write_json, write_toml
+from beast.feeds.admin.rows import AssetBatch, AssetRow
+from beast.feeds.admin.store import AdminStore, SavedAssets
+from beast.feeds.rows.check import CheckedFrame, Checker, count_kinds
+from beast.feeds.rows.files import Exchange, Unreadable, read_rows, write_json, write_toml
 from beast.feeds.store import FeedStore
 from beast.feeds.types import Feed, Mapping
 from beast.storage.database import Database

@@ -28,11 +28,11 @@ from beast.cluster.parameters import ParameterSync
 from beast.cluster.types import Parameters
 from beast.feeds.following import load_rows, products_of
 from beast.feeds.manager import FeedManager
-from beast.feeds.recorder import LEAST_BYTES, PartWriter, Recorder, new_head
-from beast.feeds.rows import Exchange, read_rows
+from beast.feeds.recording.recorder import LEAST_BYTES, PartWriter, Recorder, new_head
+from beast.feeds.recording.tap import TappedEngine
+from beast.feeds.rows.files import Exchange, read_rows
 from beast.feeds.simulator import Simulator
 from beast.feeds.store import FeedStore
-from beast.feeds.tap import TappedEngine
 from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 from beast.storage.opening import open_database

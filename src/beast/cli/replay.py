@@ -12,9 +12,9 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from beast.base.errors import UsageError
-from beast.feeds.check import format_ns
-from beast.feeds.recording import find_parts
-from beast.feeds.replay import Change, Digest, Replay, Told
+from beast.feeds.recording.file import find_parts
+from beast.feeds.recording.replay import Change, Digest, Replay, Told
+from beast.feeds.rows.check import format_ns
 
 app = App(
     name="replay",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from beast.base.tasks import Tasks
 from beast.feeds.manager import FeedManager
-from beast.feeds.rows import Exchange, Unreadable
+from beast.feeds.rows.files import Exchange, Unreadable
 from beast.feeds.store import CHANNEL, FeedStore
 from beast.feeds.types import Mapping
 from beast.storage.database import Database, DatabaseUnavailableError

@@ -11,13 +11,13 @@ from beast._fast import Engine, Ingest
 from beast.base.clock import Clock, SystemClock
 from beast.base.errors import BeastError
 from beast.base.tasks import Tasks
-from beast.feeds.classify import Classifier
-from beast.feeds.endpoint import Endpoint
-from beast.feeds.gate import Gate
-from beast.feeds.link import Link, Sink, Table
-from beast.feeds.rows import Exchange, Unreadable
+from beast.feeds.link.endpoint import Endpoint
+from beast.feeds.link.gate import Gate
+from beast.feeds.link.link import Link, Sink, Table
+from beast.feeds.recording.tap import TappedEngine
+from beast.feeds.rows.classify import Classifier
+from beast.feeds.rows.files import Exchange, Unreadable
 from beast.feeds.running import ExchangeStatus, RunningExchange
-from beast.feeds.tap import TappedEngine
 from beast.feeds.turns import take_steps
 from beast.feeds.types import Feed, Mapping
 from beast.feeds.wanted import Urls, Wish, markets, wish_for

@@ -8,9 +8,9 @@ import msgspec
 from beast._fast import Engine
 from beast.base.clock import Clock
 from beast.base.tasks import Tasks
-from beast.feeds.classify import Classifier
-from beast.feeds.gate import Gate
-from beast.feeds.link import Link, Wired
+from beast.feeds.link.gate import Gate
+from beast.feeds.link.link import Link, Wired
+from beast.feeds.rows.classify import Classifier
 from beast.feeds.turns import in_turns
 from beast.feeds.wanted import Wish, place
 from beast.prices.catalogue import Catalogue

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from beast.base.errors import BeastError
-from beast.feeds.rows import Exchange, RowsError, Unreadable, validate
+from beast.feeds.rows.files import Exchange, RowsError, Unreadable, validate
 from beast.feeds.types import Feed, Mapping
 from beast.storage.database import Connection, Database
 from beast.storage.queries import Queries

@@ -60,7 +60,7 @@ class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     Paths: dots between steps; a number is an index, -1 the last element; `*` is the only key of an object;
     `[first]` and `[last]` walk a whole array and say which end holds the newest trade.
-    Templates are described in `beast.feeds.templates`.
+    Templates are described in `beast.feeds.rows.templates`.
     """
 
     name: str

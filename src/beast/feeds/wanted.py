@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import msgspec
 
 from beast._fast import Plan
-from beast.feeds.plan import compile_plan, fold
-from beast.feeds.rows import AssetCheck, Exchange, RowsError, feed_faults
+from beast.feeds.rows.files import AssetCheck, Exchange, RowsError, feed_faults
+from beast.feeds.rows.plan import compile_plan, fold
 from beast.feeds.turns import in_turns
 from beast.feeds.types import CONNECTING, Feed
 from beast.feeds.types import Mapping as Row

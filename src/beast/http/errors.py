@@ -12,8 +12,8 @@ from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.types import ExceptionHandlersMap
 
 from beast.base.errors import BeastError
-from beast.feeds.administration import BatchError
-from beast.feeds.rows import RowsError
+from beast.feeds.admin.rows import BatchError
+from beast.feeds.rows.files import RowsError
 from beast.storage.database import DatabaseUnavailableError
 
 log = structlog.get_logger(__name__)

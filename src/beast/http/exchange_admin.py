@@ -8,12 +8,12 @@ from beast.accounts.service import Accounts
 from beast.base.clock import Clock
 from beast.cluster.asset_lists import AssetLists
 from beast.engine.machine import client_host
-from beast.feeds.admin_store import AdminStore
-from beast.feeds.audit import Audits
-from beast.feeds.discover import Discovery
+from beast.feeds.admin.audit import Audits
+from beast.feeds.admin.discover import Discovery
+from beast.feeds.admin.store import AdminStore
 from beast.feeds.manager import FeedManager
-from beast.feeds.products import DOLLARS
-from beast.feeds.rest import RestPrices
+from beast.feeds.rest.exchanges import RestPrices
+from beast.feeds.rest.products import DOLLARS
 from beast.feeds.store import FeedStore
 from beast.http.smoke import SmokeTest
 from beast.prices.catalogue import Catalogue

@@ -9,7 +9,7 @@ from beast._fast import Engine
 from beast.base.clock import Clock
 from beast.engine.telemetry import Telemetry
 from beast.feeds.manager import ExchangeStatus, FeedManager
-from beast.feeds.watching import Watching
+from beast.feeds.watch.watching import Watching
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.health import Health, HealthReport
 from beast.prices.catalogue import Catalogue

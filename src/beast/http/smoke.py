@@ -13,7 +13,7 @@ import msgspec
 from beast.accounts.service import Accounts
 from beast.base.clock import Clock
 from beast.base.errors import BeastError
-from beast.feeds.audit import Ask
+from beast.feeds.admin.audit import Ask
 
 KEY_LIFE: Final = timedelta(hours=1)
 """Should the key not be revoked, it ends by itself."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beast._fast import Engine, Ingest, Plan
-from beast.feeds.plan import compile_plan
+from beast.feeds.rows.plan import compile_plan
 from beast.feeds.types import Condition, Feed
 
 S = 10**9

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.fixtures.rows import FRAMES, all_feeds, example_exchange
 
-from beast.feeds.check import CheckedFrame, Checker, format_ns
+from beast.feeds.rows.check import CheckedFrame, Checker, format_ns
 from beast.feeds.types import Mapping
 
 FEEDS = all_feeds()

@@ -10,10 +10,10 @@ from picows import WSMsgType, WSTransport
 from picows.picows import _make_test_ws_frame
 
 from beast.base.clock import ManualClock
-from beast.feeds.classify import Answer
-from beast.feeds.connection import FRAME_MAX, Connection, End
-from beast.feeds.reader import READ_MAX
-from beast.feeds.subscription import ACK_TIMEOUT_NS, Event, Subscription
+from beast.feeds.link.connection import FRAME_MAX, Connection, End
+from beast.feeds.link.reader import READ_MAX
+from beast.feeds.link.subscription import ACK_TIMEOUT_NS, Event, Subscription
+from beast.feeds.rows.classify import Answer
 from beast.feeds.types import Feed, Mapping
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.feeds import feed
 
 from beast._fast import Engine, Ingest, Plan
-from beast.feeds.plan import compile_plan
+from beast.feeds.rows.plan import compile_plan
 
 S = 10**9
 

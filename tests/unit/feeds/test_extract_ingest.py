@@ -3,7 +3,7 @@
 import pytest
 
 from beast._fast import Engine, Ingest, Plan
-from beast.feeds.plan import compile_plan
+from beast.feeds.rows.plan import compile_plan
 from beast.feeds.types import Condition, Feed
 
 S = 10**9

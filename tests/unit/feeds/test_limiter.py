@@ -3,7 +3,7 @@
 import pytest
 
 from beast.base.clock import ManualClock
-from beast.feeds.limiter import Limiter
+from beast.feeds.rest.limiter import Limiter
 
 
 @pytest.mark.parametrize(("per_second", "burst"), [(0.5, 1), (1.0, 1), (4.0, 4), (20.0, 20)])

@@ -8,12 +8,12 @@ from structlog.testing import capture_logs
 
 from beast._fast import Plan
 from beast.base.clock import ManualClock
-from beast.feeds.classify import Answer
-from beast.feeds.connection import End
-from beast.feeds.endpoint import Address, EndpointError
-from beast.feeds.gate import Gate
-from beast.feeds.link import HEALTHY_NS, Link, Wired
-from beast.feeds.subscription import WITHDRAWN, Event
+from beast.feeds.link.connection import End
+from beast.feeds.link.endpoint import Address, EndpointError
+from beast.feeds.link.gate import Gate
+from beast.feeds.link.link import HEALTHY_NS, Link, Wired
+from beast.feeds.link.subscription import WITHDRAWN, Event
+from beast.feeds.rows.classify import Answer
 from beast.feeds.types import Feed, Mapping
 
 

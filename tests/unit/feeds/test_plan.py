@@ -7,8 +7,8 @@ import pytest
 from tests.fixtures.rows import all_feeds
 
 from beast._fast import Plan
-from beast.feeds.paths import parse_path
-from beast.feeds.plan import ColumnError, compile_plan
+from beast.feeds.rows.paths import parse_path
+from beast.feeds.rows.plan import ColumnError, compile_plan
 from beast.feeds.types import Condition, Feed, Shape
 
 GOOD: dict[str, Any] = {

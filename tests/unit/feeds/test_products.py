@@ -2,7 +2,7 @@
 
 import pytest
 
-from beast.feeds.products import Names, Pair
+from beast.feeds.rest.products import Names, Pair
 from beast.feeds.types import Mapping
 
 

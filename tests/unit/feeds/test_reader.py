@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from beast.feeds.classify import Answer
-from beast.feeds.reader import FRAME_COST, READ_MAX, READ_TURN, Reader
+from beast.feeds.link.reader import FRAME_COST, READ_MAX, READ_TURN, Reader
+from beast.feeds.rows.classify import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from beast.base.clock import ManualClock
 from beast.base.errors import BeastError
-from beast.feeds.recorder import PartWriter, Recorder, new_head
-from beast.feeds.recording import (
+from beast.feeds.recording.file import (
     Damage,
     End,
     Event,
@@ -24,6 +23,7 @@ from beast.feeds.recording import (
     pack_block,
     read_blocks,
 )
+from beast.feeds.recording.recorder import PartWriter, Recorder, new_head
 
 NUMBERS = st.integers(0, 2**63 - 1)
 EVENTS = st.one_of(

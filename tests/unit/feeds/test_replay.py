@@ -8,12 +8,12 @@ from tests.fixtures.feeds import feed, markets
 from beast._fast import Engine, Ingest, Plan
 from beast.base.clock import ManualClock
 from beast.base.errors import BeastError
-from beast.feeds.plan import compile_plan
-from beast.feeds.recorder import PartWriter, Recorder, new_head
-from beast.feeds.recording import Epoch, Event, Frame, find_parts, pack, pack_block, read_blocks
-from beast.feeds.replay import Change, Digest, Replay
-from beast.feeds.rows import Exchange
-from beast.feeds.tap import TappedEngine
+from beast.feeds.recording.file import Epoch, Event, Frame, find_parts, pack, pack_block, read_blocks
+from beast.feeds.recording.recorder import PartWriter, Recorder, new_head
+from beast.feeds.recording.replay import Change, Digest, Replay
+from beast.feeds.recording.tap import TappedEngine
+from beast.feeds.rows.files import Exchange
+from beast.feeds.rows.plan import compile_plan
 
 ROWS = Exchange(feed("ws://127.0.0.1/"), markets("BTC", "ETH"))
 RULES = {"band_bps": 1000, "confirmations": 2, "quorum": 2, "outlier_bps": 100}

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from beast.feeds.rest_answer import RefusedError, Ticker, read_products, read_ticker, ticker_url
-from beast.feeds.rows import Exchange, validate
-from beast.feeds.twin import MalformedError
+from beast.feeds.rows.files import Exchange, validate
+from beast.feeds.rows.rest import RefusedError, Ticker, read_products, read_ticker, ticker_url
+from beast.feeds.rows.twin import MalformedError
 from beast.feeds.types import Condition, Feed, Mapping
 
 FEED = Feed(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tests.fixtures.rows import ROOT, all_feeds, example_exchange
 
 from beast.base.errors import BeastError
-from beast.feeds.rows import Exchange, RowsError, parse_rows, read_rows, validate, write_json, write_toml
+from beast.feeds.rows.files import Exchange, RowsError, parse_rows, read_rows, validate, write_json, write_toml
 
 EXAMPLE = ROOT / "docs" / "examples" / "binance.toml"
 CACHE_TTL_MS = 13_000

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beast.feeds.subscription import ACK_TIMEOUT_NS, ATTEMPTS, Event, Subscription, SymbolState
+from beast.feeds.link.subscription import ACK_TIMEOUT_NS, ATTEMPTS, Event, Subscription, SymbolState
 from beast.feeds.types import Feed, Mapping
 
 NOW = 1_000_000_000_000

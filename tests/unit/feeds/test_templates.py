@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beast.feeds.templates import (
+from beast.feeds.rows.templates import (
     decorate,
     parse_subscription,
     raw_at,

@@ -10,8 +10,8 @@ from tests.fixtures.extraction import fast, made_feed, trades_of
 from tests.fixtures.rows import FRAMES, all_feeds
 
 from beast._fast import Plan
-from beast.feeds import twin
-from beast.feeds.plan import compile_plan
+from beast.feeds.rows import twin
+from beast.feeds.rows.plan import compile_plan
 from beast.feeds.types import Condition, Shape, TimeFormat
 
 FEEDS = all_feeds()

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.extraction import made_feed, trades_of
 from tests.fixtures.rows import FRAMES, seeded_feeds
 
-from beast.feeds import twin
+from beast.feeds.rows import twin
 from beast.feeds.types import Condition, Shape
 
 NUMBERS = [

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beast.feeds.subscription import SymbolState
-from beast.feeds.verdict import (
+from beast.feeds.link.subscription import SymbolState
+from beast.feeds.watch.verdict import (
     QUIET_NS,
     SILENT_NS,
     SILENT_TIMES,

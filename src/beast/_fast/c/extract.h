@@ -1,5 +1,5 @@
 /* What a frame of an exchange says about prices: a row's plan, run over the frame's JSON in one forward walk.
- * beast.feeds.plan says what a plan means; beast.feeds.twin is the slow, readable twin.
+ * beast.feeds.rows.plan says what a plan means; beast.feeds.rows.twin is the slow, readable twin.
  *
  * A plan has up to BEAST_SHAPES_MAX shapes, in order: the first one whose conditions all hold reads the frame.
  * A path may walk arrays; each innermost element is then a trade, and per symbol the newest one by the path's own

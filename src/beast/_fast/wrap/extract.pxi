@@ -1,4 +1,4 @@
-# Plans and what they read: see beast.feeds.plan for the source form of a plan.
+# Plans and what they read: see beast.feeds.rows.plan for the source form of a plan.
 
 import json
 
@@ -144,7 +144,7 @@ cdef int _fill_steps(object path, str member, beast_step *steps, list keep) exce
 
 
 cdef class Plan:
-    """A row's extraction plan, compiled. See beast.feeds.plan for its source form."""
+    """A row's extraction plan, compiled. See beast.feeds.rows.plan for its source form."""
 
     cdef beast_plan *_plan
     cdef beast_extraction *_out

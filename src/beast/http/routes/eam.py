@@ -9,8 +9,8 @@ from litestar.params import FromQuery
 from msgspec import Meta
 
 from beast.cluster.asset_lists import SyncedLists
-from beast.feeds.audit import Audit
-from beast.feeds.discover import Discovered
+from beast.feeds.admin.audit import Audit
+from beast.feeds.admin.discover import Discovered
 from beast.http.audit import audit
 from beast.http.errors import BUSY, JSON, NO_RUN, FaultError
 from beast.http.routes.exchanges import (

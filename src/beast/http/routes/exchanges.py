@@ -13,8 +13,8 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromQuery, SkipValidation
 from msgspec import Meta
 
-from beast.feeds.admin_store import FeedSwitch, SavedAssets
-from beast.feeds.administration import BATCH_MAX, AssetBatch, AssetRow, fault_of
+from beast.feeds.admin.rows import BATCH_MAX, AssetBatch, AssetRow, fault_of
+from beast.feeds.admin.store import FeedSwitch, SavedAssets
 from beast.feeds.manager import ExchangeStatus
 from beast.http.audit import audit
 from beast.http.errors import BAD_BODY, JSON, NO_ADMIN, NO_ASSET, NO_EXCHANGE, Fault, FaultError

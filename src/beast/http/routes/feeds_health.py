@@ -8,8 +8,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 
-from beast.feeds.health import ConnectionHealth, SymbolHealth
-from beast.feeds.verdict import State
+from beast.feeds.watch.health import ConnectionHealth, SymbolHealth
+from beast.feeds.watch.verdict import State
 from beast.http.errors import JSON
 from beast.http.services import Services
 

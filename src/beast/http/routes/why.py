@@ -5,7 +5,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 
-from beast.feeds.why import UnknownAssetError
+from beast.feeds.watch.why import UnknownAssetError
 from beast.http.errors import JSON
 from beast.http.services import Services
 

@@ -1,0 +1,1 @@
+"""The exchange admin: rows from outside, audits, discovery."""

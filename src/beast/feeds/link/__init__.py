@@ -1,0 +1,1 @@
+"""One connection: where it goes, what it asks for, what it is answered, and how it comes back."""

@@ -1,0 +1,1 @@
+"""What the exchanges sent, kept in files and played again."""

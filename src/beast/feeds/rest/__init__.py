@@ -1,0 +1,1 @@
+"""The exchanges asked by REST, within their limits."""
