@@ -1,34 +1,33 @@
 -- Everything that accounts asks the database.
 
 -- name: create_key
-INSERT INTO api_keys (user_id, key_hash, prefix, tier, label, expires_at, created_at, usage_month)
-VALUES (%(user_id)s, %(key_hash)s, %(prefix)s, %(tier)s, %(label)s, %(expires_at)s, %(now)s, %(month)s)
-RETURNING id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, last_used_at, current_usage,
-    usage_month, user_id;
+INSERT INTO api_keys (user_id, key_hash, prefix, tier, label, expires_at, paused_at, scopes, networks, quota_key_id,
+    created_at, usage_month)
+VALUES (%(user_id)s, %(key_hash)s, %(prefix)s, %(tier)s, %(label)s, %(expires_at)s, %(paused_at)s, %(scopes)s,
+    %(networks)s::text[]::cidr[], %(quota_key_id)s, %(now)s, %(month)s)
+RETURNING id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, paused_at, last_used_at, current_usage,
+    usage_month, user_id, scopes, networks::text[] AS networks, successor_id, quota_key_id;
 
 -- name: list_keys
-SELECT id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, last_used_at, current_usage,
-    usage_month, user_id
-FROM api_keys
+SELECT * FROM api_keys_shown
 WHERE id > %(after)s
 ORDER BY id
 LIMIT %(limit)s;
 
 -- name: find_keys
 -- By id, by the whole key, or by how it begins; three at most, since one is meant.
-SELECT id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, last_used_at, current_usage,
-    usage_month, user_id
-FROM api_keys
-WHERE id = %(id)s OR key_hash = %(key_hash)s OR starts_with(prefix, %(prefix)s)
-ORDER BY id
+SELECT s.*
+FROM api_keys AS k JOIN api_keys_shown AS s USING (id)
+WHERE k.id = %(id)s OR k.key_hash = %(key_hash)s OR starts_with(k.prefix, %(prefix)s)
+ORDER BY k.id
 LIMIT 3;
 
 -- name: revoke_key
 UPDATE api_keys
 SET enabled = false, revoked_at = coalesce(revoked_at, %(now)s)
 WHERE id = %(id)s
-RETURNING id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, last_used_at, current_usage,
-    usage_month, user_id;
+RETURNING id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, paused_at, last_used_at, current_usage,
+    usage_month, user_id, scopes, networks::text[] AS networks, successor_id, quota_key_id;
 
 -- name: list_tiers
 SELECT tier, monthly_queries, per_second, burst, monthly_reports, unlimited_reports_addon, partner

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from beast.accounts.months import month_of, utc
 from beast.accounts.store import AccountStore, KeyToStore
-from beast.accounts.types import ApiKey, NewKey, Tier
+from beast.accounts.types import DEFAULT_SCOPES, ApiKey, NewKey, Tier
 from beast.base.clock import Clock
 from beast.base.errors import UsageError
 from beast.storage.database import Database
@@ -64,11 +64,22 @@ class Accounts:
                 label=label,
                 expires_at=expires_at,
                 user_id=user_id,
+                scopes=list(DEFAULT_SCOPES),
+                networks=[],
                 now=utc(now_ns),
                 month=month_of(now_ns),
             )
         )
-        return NewKey(api_key=key, id=row.id, tier=row.tier, label=row.label, expires_at=row.expires_at)
+        return NewKey(
+            api_key=key,
+            id=row.id,
+            tier=row.tier,
+            label=row.label,
+            expires_at=row.expires_at,
+            scopes=row.scopes,
+            networks=row.networks,
+            user_id=row.user_id,
+        )
 
     async def list_keys(self, *, after: int = 0, limit: int = 1000) -> list[ApiKey]:
         """At most `limit` keys with ids above `after`."""

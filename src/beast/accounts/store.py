@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from beast.accounts.types import ApiKey, Tier
+from beast.accounts.types import ApiKey, Scope, Tier
 from beast.storage.database import Database
 from beast.storage.queries import Queries
 
@@ -21,6 +21,10 @@ class KeyToStore(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     expires_at: datetime | None
     user_id: int | None
+    paused_at: datetime | None = None
+    scopes: list[Scope]
+    networks: list[str]
+    quota_key_id: int | None = None
     now: datetime
     month: date
 

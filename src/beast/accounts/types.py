@@ -1,8 +1,28 @@
-"""What the accounts room knows of a key."""
+"""What the accounts room knows of users, keys and tiers."""
 
 from datetime import date, datetime
+from typing import Literal
 
 import msgspec
+
+Scope = Literal["price", "report", "push", "admin"]
+SCOPES: tuple[Scope, ...] = ("price", "report", "push", "admin")
+DEFAULT_SCOPES: tuple[Scope, ...] = ("price", "report")
+NETWORKS_MAX = 16
+State = Literal["active", "rotated", "paused", "expired", "revoked", "disabled"]
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `users`."""
+
+    id: int
+    email: str
+    name: str
+    preferred_lang: str
+    created_at: datetime
+    updated_at: datetime
+    keys: int
+    """How many keys are theirs, whatever their state."""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,11 +37,34 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    paused_at: datetime | None
     last_used_at: datetime | None
     current_usage: int
-    """Prices answered in `usage_month`."""
+    """Prices answered in `usage_month`, to this key alone."""
     usage_month: date
     user_id: int | None
+    scopes: list[Scope]
+    networks: list[str]
+    """The only networks that it may be used from; empty: any."""
+    successor_id: int | None
+    """The key that this one was rotated to."""
+    quota_key_id: int | None
+    """The first key of its line of rotated keys; None when it was never rotated."""
+
+    @property
+    def quota_owner(self) -> int:
+        """The id that limits, cap and alerts belong to."""
+        return self.id if self.quota_key_id is None else self.quota_key_id
+
+    def state(self, now: datetime) -> State:
+        """What it is at `now`: only `active` and `rotated` (in its time of grace) open anything."""
+        if not self.enabled:
+            return "revoked" if self.revoked_at else "disabled"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        if self.paused_at is not None:
+            return "paused"
+        return "active" if self.successor_id is None else "rotated"
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +75,9 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     label: str
     expires_at: datetime | None
+    scopes: list[Scope]
+    networks: list[str]
+    user_id: int | None
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
