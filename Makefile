@@ -44,12 +44,12 @@ fuzz: ## every fuzzer for SECONDS (60)
 bench: $(VENV)/.built ## measure this machine: micro benches, ingest, then the server beside its peers
 	$(BIN)/python -m pytest bench/micro --benchmark-only -q
 	$(MAKE) --no-print-directory -C bench/micro/c
-	$(BIN)/python bench/ingest/run.py
-	$(BIN)/python bench/load/run.py $(ARGS)
+	$(BIN)/python -m bench.ingest.run
+	$(BIN)/python -m bench.load.run $(ARGS)
 
 bench-check: $(VENV)/.built ## a short run beside the last one: better, worse or noise
-	$(BIN)/python bench/load/run.py --rounds 5 --seconds 1 --only udp-distinct --only udp-pipelined --only http-keepalive
-	$(BIN)/python bench/compare.py
+	$(BIN)/python -m bench.load.run --rounds 5 --seconds 1 --only udp-distinct --only udp-pipelined --only http-keepalive
+	$(BIN)/python -m bench.compare
 
 wheel: $(VENV)/.built ## build the wheel into dist/
 	rm -rf build dist

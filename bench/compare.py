@@ -1,8 +1,8 @@
 """Two runs of the load benches side by side: better, worse, or noise.
 
-    python bench/compare.py                    the last two runs of bench/results/load.jsonl
-    python bench/compare.py OLD NEW            lines of that file, counted from 0; -1 is the last
-    python bench/compare.py a.jsonl b.jsonl    the last lines of two files
+    python -m bench.compare                    the last two runs of bench/results/load.jsonl
+    python -m bench.compare OLD NEW            lines of that file, counted from 0; -1 is the last
+    python -m bench.compare a.jsonl b.jsonl    the last lines of two files
 
 A scenario's figure is its ratio to the peer of the same run, so that a slower machine is no regression. Its spread is
 the half of its ratios in the middle; a change within the spreads of both runs, or within 2 %, is noise. Exit code 1
@@ -14,9 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parent / "load"))
-
-from report import RESULTS, lines
+from bench.load.report import RESULTS, lines
 
 NOISE = 0.02
 ROUNDS_MIN = 3

@@ -1,16 +1,14 @@
 """Writes the last whole run of the load benches into docs/benchmarks.md, between its marks, and draws its charts.
 
-python bench/document.py
+python -m bench.document
 """
 
 import re
 import sys
 from pathlib import Path
 
-sys.path.extend(str(folder) for folder in (Path(__file__).parent / "load", Path(__file__).parents[1]))
-
 from bench.charts import draw
-from report import RESULTS, lines, markdown
+from bench.load.report import RESULTS, lines, markdown
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures of the last run: make bench ARGS=--document -->", "<!-- end of figures -->"

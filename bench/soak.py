@@ -22,10 +22,11 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from bench import soak_faults, soak_stage
+from bench.load.report import keep, machine
 from bench.soak_stage import Prepared, Processors, Served, Simulated, StageError
 from bench.soak_verdict import Finding, Minute, Server, Totals, between, judge, row
 
@@ -33,11 +34,6 @@ from beast._fast import Load
 from beast.engine.load import Figures, Level, figures_of
 from beast.engine.machine import raise_file_limit
 from beast.feeds.simulator.faults import FaultRequest
-
-if TYPE_CHECKING:  # mypy has bench/load as a root of its own, and wants one name for one file
-    from report import keep, machine
-else:
-    from bench.load.report import keep, machine
 
 PROTOCOLS = ("udp", "http")
 SOCKETS = {"udp": 300, "http": 64}

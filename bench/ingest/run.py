@@ -1,8 +1,8 @@
 """What it costs to read a trade frame: Beast beside msgspec, cryptofeed and ccxt.pro, on the same frames in one run.
 
-    python bench/ingest/run.py               µs a frame, and how many times Beast's cost each of the others takes
-    python bench/ingest/run.py --alone       without the libraries that need an environment of their own
-    python bench/ingest/run.py --markdown    the last run as a table
+    python -m bench.ingest.run               µs a frame, and how many times Beast's cost each of the others takes
+    python -m bench.ingest.run --alone       without the libraries that need an environment of their own
+    python -m bench.ingest.run --markdown    the last run as a table
 
 Beast: Ingest.feed, from bytes in Python's hands to a new answer in the price table; beside it, what the same frame
 takes from a socket on. msgspec: a Struct for each dialect, exact digits, ns, stored in a dict. The libraries: their own
@@ -17,12 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.extend(str(folder) for folder in (Path(__file__).parents[1] / "load", Path(__file__).parents[2]))
-
 from bench.ingest.socket_frames import socket_us
 from bench.ingest.structs import DIALECTS
-from environment import python_with
-from report import RESULTS, keep, lines, machine, show
+from bench.load.environment import python_with
+from bench.load.report import RESULTS, keep, lines, machine, show
 from tests.fixtures.rows import all_feeds
 
 from beast._fast import Engine, Ingest, Plan, monotonic_ns

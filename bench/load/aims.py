@@ -118,7 +118,7 @@ AIMS = (
         "`tick-to-serve`",
         _timed("tick-to-serve"),
     ),
-    Aim("H10", "Reading and storing a trade frame", "≤ 0.25 µs", "`python bench/ingest/run.py`", _elsewhere),
+    Aim("H10", "Reading and storing a trade frame", "≤ 0.25 µs", "`python -m bench.ingest.run`", _elsewhere),
     Aim("H11", "Cost of usage records", "≤ 3 % of H1", "`udp-usage`", _cost("udp-usage")),
     Aim(
         "H12",

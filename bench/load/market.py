@@ -2,11 +2,7 @@
 
 import itertools
 import random
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[2]))
 
 from tests.fixtures.rows import seeded_feeds
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from environment import python_with
-from setup import Setup
+from bench.load.environment import python_with
+from bench.load.setup import Setup
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
@@ -127,7 +127,7 @@ def _listening(name: str, command: list[str], *, udp: int = 0, http: int = 0, ch
 
 @contextlib.contextmanager
 def beast(setup: Setup) -> Iterator[Peer]:
-    with _process(_pinned(sys.executable, str(HERE / "server.py"), setup.text()), output=True) as process:
+    with _process(_pinned(sys.executable, "-m", "bench.load.server", setup.text()), output=True) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
         yield Peer("beast", process.pid, told["udp"], told["http"], about=told["about"], process=process)

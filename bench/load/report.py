@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aims import AIMS
+from bench.load.aims import AIMS
 
 RESULTS = Path(__file__).parent.parent / "results"
 

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import peers
-from peers import PEERS, Ask, Missing, Peer
-from report import RESULTS, keep, lines, machine, markdown, show
-from scenarios import BEASTS, EXTRA, HALF_SOCKETS, SCENARIOS, SWEEPS, TIMED, Scenario
+from bench.load import peers
+from bench.load.peers import PEERS, Ask, Missing, Peer
+from bench.load.report import RESULTS, keep, lines, machine, markdown, show
+from bench.load.scenarios import BEASTS, EXTRA, HALF_SOCKETS, SCENARIOS, SWEEPS, TIMED, Scenario
 
 from beast.engine.histogram import Buckets, percentile_ns, since
 

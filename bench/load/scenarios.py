@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from peers import Ask
-from setup import Setup
+from bench.load.peers import Ask
+from bench.load.setup import Setup
 
 from beast.engine.load import LADDER, closed_level
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from market import TRADES, frames, open_ingest
-from setup import Setup, assets, keys
+from bench.load.market import TRADES, frames, open_ingest
+from bench.load.setup import Setup, assets, keys
 
 from beast._fast import Engine, Ingest, key_record, monotonic_ns
 

@@ -1,7 +1,7 @@
 """Price streams: thousands of clients of one server on processor 0, read by one client process on processor 1.
 
-    python bench/load/stream.py                       5,000 clients: Beast (SSE, then WebSocket), a plain uvicorn app
-    python bench/load/stream.py --clients 1000 --rate 20 --seconds 5 --only sse
+    python -m bench.load.stream                       5,000 clients: Beast (SSE, then WebSocket), a plain uvicorn app
+    python -m bench.load.stream --clients 1000 --rate 20 --seconds 5 --only sse
 
 One price is published `rate` times a second. Told are: the processor time of the server, by event and in percent of one
 core; the time from a price's publication to its arrival at a client, p50 and p99 (Beast looks for changes every

@@ -1,4 +1,4 @@
-"""How fast a recorded hour is played: python bench/replay/run.py [frames a second] [markets]."""
+"""How fast a recorded hour is played: python -m bench.replay.run [frames a second] [markets]."""
 
 import random
 import sys
