@@ -1,7 +1,7 @@
 """Background tasks that have a name and can't fail unseen."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import structlog
@@ -32,6 +32,20 @@ class Tasks:
     async def failed(self) -> None:
         """Waits until a task fails (if one hasn't already) and raises its exception."""
         await asyncio.shield(self._failure_future())
+
+    async def unless_failed(self, waited: Awaitable[object]) -> None:
+        """Waits, but no longer than every task is well: raises the exception of the first that fails."""
+        failed = asyncio.ensure_future(self.failed())
+        wanted = asyncio.ensure_future(waited)
+        try:
+            await asyncio.wait({failed, wanted}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (wanted, failed):
+                if task.done():
+                    await task
+                    break
+        finally:
+            failed.cancel()
+            wanted.cancel()
 
     async def cancel(self) -> None:
         """Cancels what still runs and waits until all of it has left. Tasks spawned meanwhile are cancelled too."""

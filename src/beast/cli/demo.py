@@ -58,13 +58,13 @@ class Screen:
             self._console.print(line, soft_wrap=True)
         if not self._console.is_terminal:
             while True:
-                for row in prices(server.services, FAVOURITES[:3]):
+                for row in prices(server.prices.services, FAVOURITES[:3]):
                     self._console.print(" ".join(row), soft_wrap=True)
                 await asyncio.sleep(PLAIN_S)
-        with Live(table(server.services), console=self._console, refresh_per_second=1 / REFRESH_S) as live:
+        with Live(table(server.prices.services), console=self._console, refresh_per_second=1 / REFRESH_S) as live:
             while True:
                 await asyncio.sleep(REFRESH_S)
-                live.update(table(server.services))
+                live.update(table(server.prices.services))
 
 
 def banner(server: Server) -> Iterator[str]:

@@ -1,0 +1,242 @@
+"""The price side: the engine, what feeds it, and what it is asked through."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from beast._fast import Engine
+from beast.accounts.service import Accounts, key_digest
+from beast.accounts.store import AccountStore
+from beast.accounts.sync import KeySync
+from beast.base.config import Config
+from beast.base.config_sources import admin_key
+from beast.base.errors import BeastError
+from beast.cluster.types import Parameters
+from beast.engine.loop_lag import LoopLag
+from beast.engine.presence import write_private
+from beast.engine.runtime import Runtime
+from beast.engine.telemetry import Telemetry
+from beast.feeds.following import follow_rows, load_rows, products_of
+from beast.feeds.manager import FeedManager
+from beast.feeds.rest.slow_tiers import SlowTiers
+from beast.feeds.simulator import Simulator
+from beast.feeds.store import FeedStore
+from beast.feeds.watch.watching import Watching
+from beast.http.app import price_server
+from beast.http.exchange_admin import ExchangeAdmin
+from beast.http.metrics import exposition
+from beast.http.services import Services
+from beast.prices.catalogue import Catalogue
+from beast.prices.sweep import sweep
+from beast.prices.tiers import Tiers
+from beast.serving.node import HealthPort, Node, probe
+from beast.usage.drainer import Drainer
+
+FIRST_PRICES_S = 20.0
+"""How long readiness waits for the first prices before the server is ready without them."""
+POLL_S = 0.02
+
+log = structlog.get_logger(__name__)
+
+
+class PriceSide:
+    """Answers prices by UDP and HTTP.
+
+    Args:
+        node: The process it is part of.
+        port: Its health port, which listens already.
+        grace_s: Seconds between telling balancers and taking no more requests.
+    """
+
+    services: Services
+    """What the routes answer from; there once `start` has returned."""
+
+    def __init__(self, node: Node, port: HealthPort, *, grace_s: float) -> None:
+        self._node = node
+        self._port = port
+        self._health = port.health
+        self._grace_s = grace_s
+
+    # Start: in the order of what needs what. Stop: the node's stack unwound.
+
+    async def start(self) -> None:
+        """Opens the doors, once everything behind them is there."""
+        node, config, clock = self._node, self._node.config, self._node.clock
+        tasks, stack, database = node.tasks, node.stack, node.database
+        engine = make_engine(config)
+        keys, drainer = await self._start_accounts(engine)
+        node.parameters.on_change(partial(steer, engine, keys))
+        catalogue = Catalogue(engine, max_instruments=config.max_instruments)
+        feeds = await self._start_feeds(engine, catalogue)
+        slow = self._start_slow_tiers(engine, catalogue, feeds)
+        watching = Watching(
+            engine, catalogue, feeds, database, refresh=slow.tiers.refresh, node=config.node, clock=clock
+        )
+        watching.start(tasks, partial(self._health.degrade, "feed gaps"))
+        stack.push_async_callback(watching.stop)
+        exchanges = ExchangeAdmin(
+            engine, catalogue, feeds, slow.rest, database, host=config.host, ports=node.ports, clock=clock
+        )
+        stack.push_async_callback(exchanges.stop)
+        lag = LoopLag()
+        tasks.spawn("loop lag", lag.run())
+        telemetry = Telemetry(engine, clock, loop_lag=lag, extra=database.counters)
+        tasks.spawn("telemetry", telemetry.run())
+        # Prices are answered from memory whatever happens to the database; that it is away must be seen.
+        tasks.spawn("database probe", probe(database, partial(self._health.degrade, "database")))
+        self.services = Services(
+            engine=engine,
+            catalogue=catalogue,
+            feeds=feeds,
+            health=self._health,
+            clock=clock,
+            node=config.node,
+            region=config.region,
+            version=node.version,
+            home=str(config.home),
+            started_ns=node.started_ns,
+            ports=node.ports,
+            telemetry=telemetry,
+            usage_pending=lambda: drainer.pending,
+            tiers=slow.tiers,
+            watching=watching,
+            exchange_admin=exchanges,
+        )
+        await self._open_doors(slow.tiers)
+        self._port.expose = partial(exposition, self.services)
+
+    async def first_prices(self, stop: asyncio.Event) -> None:
+        """Waits until the feeds have brought something, FIRST_PRICES_S at most and no longer than until `stop`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_PRICES_S):
+                while not self.services.feeds.ready() and not stop.is_set():  # noqa: ASYNC110 - prices raise no event
+                    await asyncio.sleep(POLL_S)
+
+    async def _start_accounts(self, engine: Engine) -> tuple[KeySync, Drainer]:
+        """Usage flows out before keys come in; returns once every key is in memory."""
+        node = self._node
+        accounts = Accounts(node.database, node.clock)
+        drainer = Drainer(engine, accounts.add_usage, partial(self._health.degrade, "usage"))
+        keys = KeySync(engine, drainer, node.database, node.clock)
+        node.parameters.on_change(drainer.tune)
+        drainer.start()
+        node.stack.push_async_callback(drainer.stop)
+        node.tasks.spawn("keys", keys.run())
+        await node.tasks.unless_failed(keys.loaded())
+        return keys, drainer
+
+    async def _start_feeds(self, engine: Engine, catalogue: Catalogue) -> FeedManager:
+        node = self._node
+        store = FeedStore(node.database)
+        rows, unreadable = await load_rows(store)
+        urls: Callable[[str, str], str] | None = None
+        if node.config.feeds == "sim":
+            simulator = Simulator(seed=node.config.sim_seed, products=products_of(rows))
+            await simulator.start()
+            node.stack.push_async_callback(simulator.stop)
+            urls = addresses(simulator)
+        feeds = FeedManager(engine, catalogue, urls=urls, clock=node.clock)
+        node.stack.push_async_callback(feeds.stop)
+        node.parameters.on_change(lambda new: feeds.set_backfill(new.backfill_ms))
+        await feeds.apply(rows, unreadable)
+        node.tasks.spawn("price sweep", sweep(engine, node.clock))
+        node.tasks.spawn("exchange health", feeds.watch(self._health.degrade))
+        follow = follow_rows(store, feeds, node.database, partial(self._health.degrade, "exchanges"))
+        node.tasks.spawn("feed rows", follow)
+        return feeds
+
+    def _start_slow_tiers(self, engine: Engine, catalogue: Catalogue, feeds: FeedManager) -> SlowTiers:
+        node = self._node
+        slow = SlowTiers(
+            engine,
+            catalogue,
+            feeds,
+            FeedStore(node.database),
+            redis_url=node.config.redis_url,
+            clock=node.clock,
+            report=partial(self._health.degrade, "valkey"),
+        )
+        slow.start(node.tasks)
+        node.stack.push_async_callback(slow.close)
+        node.parameters.on_change(slow.tune)
+        return slow
+
+    async def _open_doors(self, tiers: Tiers) -> None:
+        """First the side that takes connections over, then the workers that give them away."""
+        node, engine = self._node, self.services.engine
+        http = price_server(self.services, admin_key(node.config), node.parameters)
+        await http.start()
+        node.stack.push_async_callback(http.stop, node.config.drain_s)
+        runtime = Runtime(engine, on_connection=http.adopt, on_miss=tiers.on_miss)
+        node.parameters.on_change(lambda new: runtime.set_park_wait(new.park_wait_ms))
+        try:
+            runtime.start()
+        except OSError as error:
+            raise BeastError(f"can't listen: {error}", todo="choose other ports, or stop who has them") from error
+        node.stack.push_async_callback(self._drain, runtime, tiers)
+        node.ports.update(http=engine.http_port, udp=engine.udp_port)
+        if engine.udp_buffer < node.config.udp_buffer:
+            log.warning("app.small_udp_buffer", bytes=engine.udp_buffer, hint="raise net.core.rmem_max")
+
+    async def _drain(self, runtime: Runtime, tiers: Tiers) -> None:
+        """Balancers have time to notice, then the workers answer what they have received."""
+        await asyncio.sleep(self._grace_s)
+        await tiers.stop()
+        try:
+            await runtime.stop(self._node.config.drain_s)
+        except TimeoutError:
+            log.exception("app.worker_did_not_leave")
+
+
+def make_engine(config: Config) -> Engine:
+    """The engine that these settings describe; its workers do not run yet."""
+    return Engine(
+        node=config.node,
+        workers=config.workers,
+        host=config.host,
+        udp_port=config.udp_port,
+        http_port=config.http_port,
+        udp_buffer=config.udp_buffer,
+        max_keys=config.max_keys,
+        max_instruments=config.max_instruments,
+        pin=config.pin,
+        spin_us=config.spin_us,
+        latency_sample=config.latency_sample,
+        http_max_connections=config.http_max_connections,
+    )
+
+
+def steer(engine: Engine, keys: KeySync, parameters: Parameters) -> None:
+    """Takes the parameters that concern the engine and its keys."""
+    engine.set_ttl_ms(parameters.cache_ttl_ms)
+    engine.set_price_rules(
+        band_bps=parameters.price_band_bps,
+        confirmations=parameters.price_confirmations,
+        quorum=parameters.consensus_quorum,
+        outlier_bps=parameters.consensus_outlier_bps,
+    )
+    engine.set_source_per_second(parameters.source_per_second)
+    engine.set_source_dry_run(parameters.source_dry_run)
+    engine.set_source_exceptions(parameters.source_exceptions.split())
+    engine.set_http_connections_per_source(parameters.http_connections_per_source)
+    keys.reread_s = parameters.key_reread_s
+
+
+async def demo_key(accounts: Accounts, store: AccountStore, home: Path) -> str:
+    """The demo's key, of tier partner so that nothing limits a first try: the one kept in the home, or a new one."""
+    path = home / "demo_api_key"
+    kept = path.read_text("ascii").strip() if path.exists() else ""
+    if kept and any(key.enabled for key in await store.find_keys(key_hash=key_digest(kept))):
+        return kept
+    made = await accounts.create_key("partner", label="demo")
+    write_private(path, made.api_key.encode())
+    return made.api_key
+
+
+def addresses(simulator: Simulator) -> Callable[[str, str], str]:
+    """Where to connect in place of an exchange's address; one that the simulator can't play keeps its own."""
+    return lambda name, original: simulator.url(name, original) if name in simulator.exchanges else original
