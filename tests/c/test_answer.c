@@ -259,7 +259,7 @@ static void answers_are_recorded(void)
     fixture_ask(&f, ASK("\"assets\":[\"XYZ\",\"ETH\",\"ADA\"]"));
     fixture_ask(&f, ASK("\"asset\":\"ADA\""));
     fixture_ask(&f, ASK("\"asset\":\"ADA\"")); /* finds no room */
-    CHECK_EQ(beast_usage_drain(f.own->usage, usage, 8), 2);
+    CHECK_EQ(beast_usage_take(f.own->usage, usage, 8), 2);
     CHECK_EQ(usage[0].sequence, 1);
     CHECK_EQ(usage[0].time_ns, TRADED);
     CHECK_EQ(usage[0].key_id, 7);
@@ -272,7 +272,7 @@ static void answers_are_recorded(void)
     CHECK_EQ(usage[1].instrument, ADA_KRAKEN);
     CHECK_EQ(usage[1].sequence, 2);
     fixture_ask(&f, ASK("\"asset\":\"ADA\""));
-    CHECK_EQ(beast_usage_drain(f.own->usage, usage, 8), 1);
+    CHECK_EQ(beast_usage_take(f.own->usage, usage, 8), 1);
     CHECK_EQ(usage[0].sequence, 4);
     CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_usage_lost), 1);
     CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_usage_records), 3);

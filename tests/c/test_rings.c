@@ -8,6 +8,7 @@
 #include "harness.h"
 #include "miss_ring.h"
 #include "usage_ring.h"
+#include "usage_sum.h"
 
 static void capacities_are_powers_of_two(void)
 {
@@ -24,17 +25,17 @@ static void claimed_records_show_once_published(void)
     for (uint64_t i = 1; i <= 4; i++)
         beast_usage_claim(ring)->sequence = i;
     CHECK(beast_usage_claim(ring) == NULL);
-    CHECK_EQ(beast_usage_drain(ring, out, 8), 0);
+    CHECK_EQ(beast_usage_take(ring, out, 8), 0);
     CHECK_EQ(beast_usage_fill(ring), 0);
     beast_usage_publish(ring, -1);
     CHECK_EQ(beast_usage_fill(ring), 4);
-    CHECK_EQ(beast_usage_drain(ring, out, 3), 3);
+    CHECK_EQ(beast_usage_take(ring, out, 3), 3);
     CHECK_EQ(out[2].sequence, 3);
     for (uint64_t i = 5; i <= 7; i++)
         beast_usage_claim(ring)->sequence = i;
     CHECK(beast_usage_claim(ring) == NULL);
     beast_usage_publish(ring, -1);
-    CHECK_EQ(beast_usage_drain(ring, out, 8), 4); /* around the end */
+    CHECK_EQ(beast_usage_take(ring, out, 8), 4); /* around the end */
     for (int i = 0; i < 4; i++)
         CHECK_EQ(out[i].sequence, 4 + i);
     beast_usage_ring_free(ring);
@@ -73,7 +74,7 @@ static void usage_records_cross_threads_in_order(void)
     uint64_t next = 1, broken = 0;
     while (next <= stream.n) {
         beast_usage out[100];
-        uint32_t n = beast_usage_drain(stream.usage, out, 100);
+        uint32_t n = beast_usage_take(stream.usage, out, 100);
         for (uint32_t i = 0; i < n; i++, next++)
             broken += out[i].sequence != next || out[i].key_id != ~next || out[i].prices != (uint16_t)next;
         if (n == 0)
@@ -115,10 +116,10 @@ static void a_half_full_ring_wakes_its_consumer(void)
     CHECK(beast_usage_claim(ring) == NULL);
     beast_usage_publish(ring, wake_fd);
     CHECK_EQ(wakes(wake_fd), 0);
-    CHECK_EQ(beast_usage_drain(ring, out, 16), 16);
+    CHECK_EQ(beast_usage_take(ring, out, 16), 16);
     for (int i = 0; i < 100; i++) { /* whoever keeps up is left alone */
         produce(ring, wake_fd, 7);
-        CHECK_EQ(beast_usage_drain(ring, out, 16), 7);
+        CHECK_EQ(beast_usage_take(ring, out, 16), 7);
     }
     CHECK_EQ(wakes(wake_fd), 0);
     produce(ring, wake_fd, 16);
@@ -138,12 +139,12 @@ static void a_sleeping_consumer_is_woken_in_time(void)
     uint64_t taken = 0;
     while (taken + 128 <= stream.n && poll(&woken, 1, 10000) == 1) {
         wakes(stream.wake_fd);
-        for (uint32_t n; (n = beast_usage_drain(stream.usage, out, 256)) != 0;)
+        for (uint32_t n; (n = beast_usage_take(stream.usage, out, 256)) != 0;)
             taken += n;
     }
     CHECK(taken + 128 > stream.n);
     pthread_join(producer, NULL);
-    CHECK_EQ(taken + beast_usage_drain(stream.usage, out, 256), stream.n);
+    CHECK_EQ(taken + beast_usage_take(stream.usage, out, 256), stream.n);
     close(stream.wake_fd);
     beast_usage_ring_free(stream.usage);
 }

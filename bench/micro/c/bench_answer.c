@@ -92,7 +92,7 @@ static double run(beast_batch *batch, const kind *kind, uint32_t batches)
         for (uint32_t i = 0; i < 16; i++)
             one_batch(batch);
         spent += seconds() - before;
-        while (beast_usage_drain(batch->lane->usage, drained, 1024))
+        while (beast_usage_take(batch->lane->usage, drained, 1024))
             ;
     }
     return spent / batches / BEAST_BATCH * 1e9;

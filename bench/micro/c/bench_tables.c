@@ -14,6 +14,7 @@
 #include "price_table.h"
 #include "source_limit.h"
 #include "usage_ring.h"
+#include "usage_sum.h"
 
 #define BATCH 32
 #define ROUNDS 9
@@ -284,7 +285,7 @@ static void claim_usage(uint32_t n)
         if (i % BATCH == BATCH - 1)
             beast_usage_publish(ring, -1);
         if (i % 1024 == 1023)
-            beast_usage_drain(ring, out, 1024);
+            beast_usage_take(ring, out, 1024);
     }
 }
 

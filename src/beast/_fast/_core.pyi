@@ -19,6 +19,19 @@ LOAD_BUCKETS_NS: tuple[int, ...]
 LOAD_FAULTS: tuple[tuple[str, str], ...]
 """(name, message) of every way an answer can be wrong; the first is that it is right."""
 
+USAGE_RECORD: str
+"""A usage record's members, for struct.
+
+time_ns (CLOCK_REALTIME when its batch was received), sequence (of its lane, from 1), key_id, key_number (means nothing
+outside), instrument (of the first price), age_ms (of that price), latency_ns (receive to sent; 0: not measured), state
+(0 live, 1 quiet, 2 stale), tier, protocol (0 udp, 1 http answered by a worker, 2 http answered by the main thread),
+lane, prices (in the answer), way (0 ws, 1 rest, 2 median: `source` is the exchange's name and this word), reserved.
+"""
+COPY_HEADER: bytes
+"""What stands before the first row of a binary COPY."""
+COPY_TRAILER: bytes
+"""What stands behind the last one."""
+
 def monotonic_ns() -> int:
     """CLOCK_MONOTONIC, the clock of every received_ns."""
 
@@ -201,7 +214,7 @@ class Engine:
     def resume(self, miss: Miss) -> None:
         """Asks a parked request again and sends its answer."""
     def drain_usage(self) -> tuple[bytes, list[tuple[int, int]]]:
-        """(packed records of 48 bytes, (api key id, answers) summed); both empty when there are none.
+        """Reads and releases: (usage records, (api key id, answers) summed); both empty when there are none.
 
         At most 32,768 records a call: drain until it is empty.
         """
@@ -230,6 +243,47 @@ class Miss:
 
 def key_record(digest: bytes, key_id: int, per_second: int, burst: int, partner: bool, allowance: int | None) -> bytes:
     """One key packed for Engine.put_keys()."""
+
+@final
+class UsageRings:
+    """The usage records of an engine's lanes, for the one who takes them all. Main thread only."""
+
+    def __init__(self, engine: Engine) -> None: ...
+    def __len__(self) -> int:
+        """How many lanes there are, each with a ring of its own."""
+    def read(self, lane: int) -> bytes:
+        """The lane's usage records (USAGE_RECORD each) that were not read before, at most 32,768; b"": none.
+
+        Their places stay taken until they are released, so that a killed process leaves them behind.
+        """
+    def release(self, lane: int, records: int) -> None:
+        """The oldest so many of those read are safe elsewhere. ValueError when so many are not held."""
+
+def encode_usage(records: bytes) -> bytes:
+    """A run of usage records, of one lane and with consecutive sequences, as few bytes; without the GIL.
+
+    The same records give the same bytes. ValueError when they are no run, or more than 1,048,576. docs/usage.md
+    describes the bytes.
+    """
+
+def decode_usage(data: bytes) -> bytes:
+    """The records again, without the GIL. ValueError, whatever the bytes are, when they are no whole run."""
+
+def usage_runs(records: bytes) -> list[tuple[int, int, int]]:
+    """(lane, first sequence, how many records) of each run that the records fall into, in their order."""
+
+def usage_instruments(records: bytes) -> list[int]:
+    """The instruments in the records, each once, in ascending order."""
+
+def sum_usage(records: bytes) -> list[tuple[int, int, int, int]]:
+    """(key_id, hour since 1970 in UTC, answers, time_ns of the youngest) per key and hour; without the GIL."""
+
+def usage_copy_rows(records: bytes, node: str, boot: int, names: dict[int, tuple[str, str]]) -> bytes:
+    """Rows of PostgreSQL's binary COPY in the order of usage_logs' columns; without the GIL.
+
+    `names` has (asset, exchange) of every instrument in the records. COPY_HEADER stands before the first row,
+    COPY_TRAILER behind the last. ValueError when a name is missing, longer than 64 bytes, or a member is out of range.
+    """
 
 def take_answers(engine: Engine) -> dict[int, int]:
     """How many drained answers there were of each instrument since they were last taken.

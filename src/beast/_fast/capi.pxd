@@ -170,12 +170,54 @@ cdef extern from "key_table.h" nogil:
     uint32_t beast_key_count(const beast_key_table *table)
     beast_key *beast_key_by_digest(const beast_key_table *table, const uint8_t *digest)
 
-cdef extern from "usage_ring.h" nogil:
+cdef extern from "usage_record.h" nogil:
     ctypedef struct beast_usage:
+        uint64_t sequence
         uint32_t instrument
+        uint8_t lane
+
+cdef extern from "usage_ring.h" nogil:
     ctypedef struct beast_usage_ring
-    uint32_t beast_usage_drain(beast_usage_ring *ring, beast_usage *out, uint32_t max)
+    uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max)
+    void beast_usage_release(beast_usage_ring *ring, uint32_t n)
+    uint32_t beast_usage_held(const beast_usage_ring *ring)
+    uint32_t beast_usage_take(beast_usage_ring *ring, beast_usage *out, uint32_t max)
+
+cdef extern from "usage_codec.h" nogil:
+    enum:
+        BEAST_USAGE_RUN_MAX
+    size_t beast_usage_encode_max(uint32_t n)
+    beast_status beast_usage_encode(const beast_usage *records, uint32_t n, uint8_t *out, size_t *len)
+    beast_status beast_usage_decode_count(const uint8_t *data, size_t len, uint32_t *n)
+    beast_status beast_usage_decode(const uint8_t *data, size_t len, beast_usage *out, uint32_t n)
+    uint32_t beast_usage_run(const beast_usage *records, uint32_t n)
+
+cdef extern from "usage_copy.h" nogil:
+    enum:
+        BEAST_COPY_NAME_MAX
+    ctypedef struct beast_copy_name:
+        const uint8_t *asset
+        const uint8_t *exchange
+        uint8_t asset_len
+        uint8_t exchange_len
+    ctypedef struct beast_copy:
+        const uint8_t *node
+        uint32_t node_len
+        int64_t boot
+        const beast_copy_name *names
+        uint32_t n_names
+    size_t beast_copy_row_max(const beast_copy *copy)
+    beast_status beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out,
+                                 size_t *len, uint32_t *done)
+
+cdef extern from "usage_sum.h" nogil:
+    ctypedef struct beast_usage_sum:
+        uint64_t key_id
+        int64_t hour
+        uint64_t answers
+        int64_t last_ns
     uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts)
+    uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums)
 
 cdef extern from "miss_ring.h" nogil:
     ctypedef struct beast_miss_ring

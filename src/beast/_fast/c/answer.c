@@ -19,7 +19,7 @@ typedef struct beast_asking {
     uint32_t waitable; /* assets for which a slower tier may have what memory hasn't */
     uint32_t prices;   /* found so far; of the first one: */
     uint32_t instrument, age_ms;
-    uint8_t state, tier;
+    uint8_t state, tier, way;
 } beast_asking;
 
 static uint64_t age_of(const beast_price *price, int64_t now_ns)
@@ -109,6 +109,7 @@ static beast_result look_up(beast_asking *ask, const beast_name *asset, uint64_t
     ask->age_ms = pick->age_ms < UINT32_MAX ? (uint32_t)pick->age_ms : UINT32_MAX;
     ask->state = (uint8_t)pick->state;
     ask->tier = pick->price.tier;
+    ask->way = pick->price.way;
     return BEAST_RESULT_ANSWERED;
 }
 
@@ -265,6 +266,7 @@ static void record(const beast_asking *ask, const beast_key *key)
     usage->protocol = lane->protocol;
     usage->lane = lane->number;
     usage->prices = (uint16_t)ask->prices;
+    usage->way = ask->way;
     usage->reserved = 0;
 }
 

@@ -20,6 +20,8 @@ static_assert(BEAST_HEAD_MAX + BEAST_PRICE_MAX + BEAST_BODY_LEN_MAX + BEAST_WAY_
                   BEAST_SLOT_TEXT,
               "the longest names, price and time fit into a slot");
 
+#define BEAST_WAY_SHIFT 4 /* in the byte of a slot's shape that holds the tier */
+
 /* Where the asset's name stands in every slot: its bytes and those around them never change. */
 #define BEAST_ASSET_AT (sizeof "{\"asset\":\"" - 1)
 

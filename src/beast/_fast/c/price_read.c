@@ -20,6 +20,8 @@ bool beast_slot_read(const beast_slot *slot, beast_price *out)
             sched_yield();
     }
     out->link = slot->link;
+    out->way = out->tier >> BEAST_WAY_SHIFT;
+    out->tier &= (1 << BEAST_WAY_SHIFT) - 1;
     out->price_at = slot->price_at;
     out->timestamp_at = (uint8_t)(out->text_len - 1 - out->timestamp_len);
     return out->received_ns != 0;

@@ -109,13 +109,20 @@ static void write_tail(beast_slot *slot, const uint8_t *text, uint32_t len)
     }
 }
 
+static inline uint32_t way_of(const beast_origin *origin, const beast_quote *quote)
+{
+    if (origin->slot->tailed)
+        return BEAST_WAY_MEDIAN;
+    return quote->tier >= 3 ? BEAST_WAY_REST : BEAST_WAY_WS;
+}
+
 /* The answer's text up to the quote that closes "timestamp"; `text` has room for whole copies of every piece.
  * Returns its length. */
 static inline uint32_t write_text(uint8_t *text, const beast_origin *origin, const beast_quote *quote,
                                   uint32_t *timestamp_len)
 {
     static const char ways[][BEAST_WAY_MAX] = {"ws\",\"timestamp\":\"", "rest\",\"timestamp\":\"", "median\",\"timestamp\":\""};
-    uint32_t way = origin->slot->tailed ? 2 : quote->tier >= 3;
+    uint32_t way = way_of(origin, quote);
     uint8_t *end = text;
     memcpy(end, origin->head, sizeof origin->head);
     end += origin->head_len;
@@ -151,7 +158,8 @@ void beast_origin_publish(beast_origin *origin, const beast_quote *quote, const 
     atomic_store_explicit(&slot->received_ns, quote->received_ns, memory_order_relaxed);
     atomic_store_explicit(&slot->fresh_ns, quote->fresh_ns, memory_order_relaxed);
     atomic_store_explicit(&slot->shape,
-                          quote->price_len | timestamp_len << 8 | text_len << 16 | (uint32_t)(quote->tier & (BEAST_VIA_REST - 1)) << 24,
+                          quote->price_len | timestamp_len << 8 | text_len << 16 |
+                              (uint32_t)((quote->tier & (BEAST_VIA_REST - 1)) | way_of(origin, quote) << BEAST_WAY_SHIFT) << 24,
                           memory_order_relaxed);
     for (uint32_t i = 0; i < words; i++)
         atomic_store_explicit(&slot->text[i], text.word[i], memory_order_relaxed);
@@ -252,7 +260,7 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
         return;
     /* An epoch speaks of one link: on another it proves nothing, and no link is ever at 0. */
     uint32_t epoch = price.link == to->link ? price.epoch : 0;
-    bool by_rest = text[price.price_at + price.price_len + before->body_len] == 'r';
+    bool by_rest = price.way == BEAST_WAY_REST;
     const beast_quote quote = {
         .price = text + price.price_at,
         .price_len = price.price_len,

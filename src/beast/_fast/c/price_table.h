@@ -37,13 +37,18 @@ typedef struct beast_price {
     union {
         uint32_t shape; /* all four, as a slot holds them */
         struct {
-            uint8_t price_len, timestamp_len, text_len, tier;
+            uint8_t price_len, timestamp_len, text_len;
+            uint8_t tier; /* in a slot, with `way` above BEAST_WAY_SHIFT */
         };
     };
     uint16_t link;
     uint8_t price_at;     /* the price's digits inside the text */
     uint8_t timestamp_at; /* RFC 3339 without quotes, inside the text */
+    uint8_t way;          /* beast_way */
 } beast_price;
+
+/* How it came; `source` is the exchange's name and the word for this. */
+typedef enum beast_way { BEAST_WAY_WS, BEAST_WAY_REST, BEAST_WAY_MEDIAN } beast_way;
 
 typedef struct beast_slot beast_slot;           /* opaque: 256 bytes, four cache lines */
 typedef struct beast_layout beast_layout;       /* opaque: one shape of the table */

@@ -1,17 +1,15 @@
 #include "usage_ring.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "spsc.h"
 
-static_assert(sizeof(beast_usage) == 48, "a usage record is 48 bytes: the drainer's packed format");
-
 struct beast_usage_ring {
     beast_spsc ends;
     uint64_t wake_at; /* producer: once so many are claimed the ring may be half full */
+    uint64_t taken;   /* consumer: records before it have been read */
     beast_usage record[];
 };
 
@@ -24,7 +22,7 @@ beast_usage_ring *beast_usage_ring_new(uint32_t capacity)
         return NULL;
     }
     if (ring)
-        ring->wake_at = capacity / 2;
+        ring->wake_at = capacity / 2, ring->taken = 0;
     return ring;
 }
 
@@ -56,39 +54,24 @@ void beast_usage_publish(beast_usage_ring *ring, int wake_fd)
         look_at_fill(ring, wake_fd);
 }
 
-uint32_t beast_usage_drain(beast_usage_ring *ring, beast_usage *out, uint32_t max)
+uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max)
 {
-    uint64_t at, waiting = beast_spsc_waiting(&ring->ends, &at);
+    uint64_t at = ring->taken & (ring->ends.capacity - 1);
+    uint64_t waiting = atomic_load_explicit(&ring->ends.head, memory_order_acquire) - ring->taken;
     uint64_t n = waiting < max ? waiting : max;
     uint64_t to_end = ring->ends.capacity - at;
     uint64_t first = n < to_end ? n : to_end;
     memcpy(out, ring->record + at, first * sizeof *out);
     memcpy(out + first, ring->record, (n - first) * sizeof *out);
-    beast_spsc_release(&ring->ends, n);
+    ring->taken += n;
     return (uint32_t)n;
 }
 
-uint32_t beast_usage_fill(const beast_usage_ring *ring) { return (uint32_t)beast_spsc_fill(&ring->ends); }
-
-uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts)
+uint32_t beast_usage_held(const beast_usage_ring *ring)
 {
-    /* The two arrays are an open-addressing table of n places until all records are in: there is room for n keys. */
-    memset(counts, 0, n * sizeof *counts);
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t id = records[i].key_id;
-        uint64_t spread = id * UINT64_C(0x9E3779B97F4A7C15) >> 32;
-        uint32_t at = (uint32_t)(spread * n >> 32);
-        while (counts[at] != 0 && key_ids[at] != id)
-            at = at + 1 < n ? at + 1 : 0;
-        key_ids[at] = id;
-        counts[at]++;
-    }
-    uint32_t pairs = 0;
-    for (uint32_t at = 0; at < n; at++) {
-        if (counts[at] == 0)
-            continue;
-        key_ids[pairs] = key_ids[at];
-        counts[pairs++] = counts[at];
-    }
-    return pairs;
+    return (uint32_t)(ring->taken - atomic_load_explicit(&ring->ends.tail, memory_order_relaxed));
 }
+
+void beast_usage_release(beast_usage_ring *ring, uint32_t n) { beast_spsc_release(&ring->ends, n); }
+
+uint32_t beast_usage_fill(const beast_usage_ring *ring) { return (uint32_t)beast_spsc_fill(&ring->ends); }

@@ -1,15 +1,10 @@
 # The engine: owns the C engine, and turns Python values into C's and back.
 
 cdef enum:
-    DRAIN_RECORDS = 32768  # of one drain_usage(): 1.5 MB
+    DRAIN_RECORDS = 32768  # of one look at a ring: 1.5 MB
     USAGE_BYTES = 48
 
 _HISTOGRAMS = ("udp", "http", "visible")  # by the protocol of a lane
-
-
-cdef list filled_buckets(const uint64_t *counts):
-    """(longest duration in ns of a bucket, how many) of those that hold any."""
-    return [(beast_histogram_bucket_ns(i), counts[i]) for i in range(<uint32_t>BEAST_HISTOGRAM_BUCKETS) if counts[i]]
 
 
 @cython.final
@@ -358,8 +353,8 @@ cdef class Engine:
         cdef uint64_t *counts = self.folded + DRAIN_RECORDS
         with nogil:
             for i in range(lanes):
-                n += beast_usage_drain(beast_engine_lane(self._engine, (self.next_lane + i) % lanes).usage,
-                                       <beast_usage *>(self.drained + n * USAGE_BYTES), DRAIN_RECORDS - n)
+                n += beast_usage_take(beast_engine_lane(self._engine, (self.next_lane + i) % lanes).usage,
+                                      <beast_usage *>(self.drained + n * USAGE_BYTES), DRAIN_RECORDS - n)
             pairs = beast_usage_fold(records, n, self.folded, counts)
             tally(records, n, self.answers)
         self.next_lane = (self.next_lane + 1) % lanes  # a busy lane must not hide the others

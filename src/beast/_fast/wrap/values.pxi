@@ -51,3 +51,8 @@ cdef beast_address address_of(str host, int port) except *:
     if beast_address_parse(encoded, <uint16_t>port, &address) != BEAST_OK:
         raise ValueError(f"host must be a numeric IPv4 or IPv6 address, not {host!r}")
     return address
+
+
+cdef list filled_buckets(const uint64_t *counts):
+    """(longest duration in ns of a bucket, how many) of those that hold any."""
+    return [(beast_histogram_bucket_ns(i), counts[i]) for i in range(<uint32_t>BEAST_HISTOGRAM_BUCKETS) if counts[i]]
