@@ -1,32 +1,15 @@
-"""The only place in accounts that talks to the database."""
+"""What accounts reads from the database, and how counts get in. Changes are in beast.accounts.changes."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
 
 import msgspec
 
-from beast.accounts.types import ApiKey, Scope, Tier
+from beast.accounts.types import Alert, ApiKey, State, Tier, User
 from beast.storage.database import Database
 from beast.storage.queries import Queries
 
 _QUERIES = Queries("beast.accounts")
-
-
-class KeyToStore(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `api_keys` to be."""
-
-    key_hash: bytes
-    prefix: str
-    tier: str
-    label: str
-    expires_at: datetime | None
-    user_id: int | None
-    paused_at: datetime | None = None
-    scopes: list[Scope]
-    networks: list[str]
-    quota_key_id: int | None = None
-    now: datetime
-    month: date
 
 
 class PackedKeys(msgspec.Struct, frozen=True):
@@ -45,21 +28,47 @@ class DeletedKeys(msgspec.Struct, frozen=True):
     records: bytes
 
 
+class LineUsage(msgspec.Struct, frozen=True):
+    """What a line of rotated keys has used in one month, and who it is."""
+
+    used: int
+    ids: list[int]
+
+
+class DayCount(msgspec.Struct, frozen=True):
+    """Prices answered on one day, UTC."""
+
+    day: date
+    answers: int
+
+
+class AssetCount(msgspec.Struct, frozen=True):
+    """Requests answered for one asset; of several assets asked at once, for the first."""
+
+    asset: str
+    answers: int
+
+
 class AccountStore:
     """Statements of `queries.sql` as methods. Every method may raise DatabaseUnavailableError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create_key(self, key: KeyToStore) -> ApiKey:
-        """Inserts one key."""
-        created = await self._database.fetch_one(_QUERIES["create_key"], msgspec.structs.asdict(key), row=ApiKey)
-        assert created is not None
-        return created
-
-    async def list_keys(self, *, after: int, limit: int) -> list[ApiKey]:
-        """At most `limit` keys with ids above `after`, in their order."""
-        return await self._database.fetch(_QUERIES["list_keys"], {"after": after, "limit": limit}, row=ApiKey)
+    async def list_keys(
+        self,
+        *,
+        now: datetime,
+        after: int,
+        limit: int,
+        user_id: int | None = None,
+        tier: str | None = None,
+        state: State | None = None,
+        label: str | None = None,
+    ) -> list[ApiKey]:
+        """At most `limit` keys with ids above `after`, in their order; None asks for nothing in particular."""
+        values = {"after": after, "limit": limit, "user_id": user_id, "tier": tier, "state": state, "label": label}
+        return await self._database.fetch(_QUERIES["list_keys"], values | {"now": now}, row=ApiKey)
 
     async def find_keys(
         self, *, key_id: int | None = None, key_hash: bytes | None = None, prefix: str | None = None
@@ -68,18 +77,60 @@ class AccountStore:
         values = {"id": key_id, "key_hash": key_hash, "prefix": prefix}
         return await self._database.fetch(_QUERIES["find_keys"], values, row=ApiKey)
 
-    async def revoke_key(self, *, key_id: int, now: datetime) -> ApiKey | None:
-        """Disables a key for ever; None when there is none."""
-        return await self._database.fetch_one(_QUERIES["revoke_key"], {"id": key_id, "now": now}, row=ApiKey)
+    async def key_by_digest(self, digest: bytes) -> ApiKey | None:
+        """The key with this SHA-256."""
+        return await self._database.fetch_one(_QUERIES["key_by_digest"], {"key_hash": digest}, row=ApiKey)
 
     async def list_tiers(self) -> list[Tier]:
         """All tiers, the smallest first."""
         return await self._database.fetch(_QUERIES["list_tiers"], row=Tier)
 
+    async def find_tier(self, tier: str) -> Tier | None:
+        """One tier."""
+        return await self._database.fetch_one(_QUERIES["find_tier"], {"tier": tier}, row=Tier)
+
+    async def list_users(self, *, after: int, limit: int, email: str | None = None) -> list[User]:
+        """At most `limit` users with ids above `after`, in their order."""
+        values = {"after": after, "limit": limit, "email": email}
+        return await self._database.fetch(_QUERIES["list_users"], values, row=User)
+
+    async def find_user(self, *, user_id: int | None = None, email: str | None = None) -> User | None:
+        """The user with this id or address."""
+        return await self._database.fetch_one(_QUERIES["find_user"], {"id": user_id, "email": email}, row=User)
+
     async def add_usage(self, *, ids: Sequence[int], counts: Sequence[int], month: date, now: datetime) -> int:
-        """Adds to the counts of `month` (its first day); returns how many keys there were."""
+        """Adds to the counts of `month` (its first day) and stores the alerts due; returns how many keys there were."""
         values = {"ids": list(ids), "counts": list(counts), "month": month, "now": now}
-        return await self._database.execute(_QUERIES["add_usage"], values)
+        async with self._database.transaction() as connection:
+            changed = await connection.execute(_QUERIES["add_usage"], values)
+            await connection.execute(_QUERIES["note_usage_alerts"], {"ids": list(ids), "month": month})
+        return changed.rowcount
+
+    async def line_usage(self, *, key: ApiKey, month: date) -> LineUsage:
+        """What the line of this key has used in `month`."""
+        values = {"id": key.id, "quota_key_id": key.quota_key_id, "month": month}
+        line = await self._database.fetch_one(_QUERIES["line_usage"], values, row=LineUsage)
+        assert line is not None
+        return line
+
+    async def usage_by_day(self, *, ids: Sequence[int], begin: datetime, end: datetime) -> list[DayCount]:
+        """Answers of each day that has some."""
+        values = {"ids": list(ids), "begin": begin, "end": end}
+        return await self._database.fetch(_QUERIES["usage_by_day"], values, row=DayCount)
+
+    async def usage_by_asset(
+        self, *, ids: Sequence[int], begin: datetime, end: datetime, limit: int
+    ) -> list[AssetCount]:
+        """The assets that were asked for most."""
+        values = {"ids": list(ids), "begin": begin, "end": end, "limit": limit}
+        return await self._database.fetch(_QUERIES["usage_by_asset"], values, row=AssetCount)
+
+    async def list_alerts(
+        self, *, after: int = 0, limit: int, key_id: int | None = None, month: date | None = None
+    ) -> list[Alert]:
+        """At most `limit` events with ids above `after`, in their order."""
+        values = {"after": after, "limit": limit, "key_id": key_id, "month": month}
+        return await self._database.fetch(_QUERIES["list_alerts"], values, row=Alert)
 
     async def key_chunk(self, *, after: int, limit: int, month: date) -> PackedKeys:
         """At most `limit` packed keys with ids above `after`; what is left of the caps of `month`."""

@@ -72,6 +72,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
 
     api_key: str
     id: int
+    prefix: str
+    """How it begins, which goes on being shown."""
     tier: str
     label: str
     expires_at: datetime | None
@@ -90,3 +92,53 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     monthly_reports: int | None
     unlimited_reports_addon: bool
     partner: bool
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """A cap reached a level: once for each month."""
+
+    id: int
+    key_id: int
+    """The owner of the quota: the first key of its line."""
+    month: date
+    percent: int
+    used: int
+    """Prices answered in the month by then."""
+    cap: int
+    at: datetime
+
+
+class KeyChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of a key; what is left out stays."""
+
+    tier: str | msgspec.UnsetType = msgspec.UNSET
+    """Of its whole line of rotated keys."""
+    label: str | msgspec.UnsetType = msgspec.UNSET
+    expires_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    user_id: int | msgspec.UnsetType | None = msgspec.UNSET
+    scopes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    networks: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class UserChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of a user; what is left out stays."""
+
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    preferred_lang: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class TierChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of a tier; what is left out stays, or is none in a new one. None: there is no limit."""
+
+    monthly_queries: int | msgspec.UnsetType | None = msgspec.UNSET
+    per_second: int | msgspec.UnsetType | None = msgspec.UNSET
+    burst: int | msgspec.UnsetType | None = msgspec.UNSET
+    monthly_reports: int | msgspec.UnsetType | None = msgspec.UNSET
+    unlimited_reports_addon: bool | msgspec.UnsetType = msgspec.UNSET
+    partner: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def given(changes: msgspec.Struct) -> dict[str, object]:
+    """The members that were not left out."""
+    return {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not msgspec.UNSET}

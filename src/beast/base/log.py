@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -37,6 +37,11 @@ def _masked(name: str, value: object) -> object:
         case bytes():
             return mask_text(value.decode("utf-8", "replace"))
     return mask_text(str(value))
+
+
+def masked(members: Mapping[str, object]) -> dict[str, object]:
+    """The same members, with *** for each that is a secret by its name or its look."""
+    return {name: _masked(name, value) for name, value in members.items()}
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -184,5 +184,11 @@ class Database:
                 await asyncio.sleep(delay_s)
 
 
+async def rows_of(connection: Connection, query: bytes, parameters: Parameters = None, *, row: type[Row]) -> list[Row]:
+    """All rows of a statement in the transaction of `connection`, its columns given to `row` by name."""
+    async with connection.cursor(row_factory=class_row(row)) as cursor:
+        return await (await cursor.execute(query, parameters)).fetchall()
+
+
 set_json_dumps(msgspec.json.encode)
 set_json_loads(msgspec.json.decode)
