@@ -29,6 +29,10 @@ class DatabaseUnavailableError(BeastError):
     """The database can't be reached now, or did not finish in time. A later attempt may succeed."""
 
 
+class RejectedError(BeastError):
+    """The database does not take these values, and won't take them later."""
+
+
 class Notice(msgspec.Struct, frozen=True):
     """One NOTIFY."""
 
@@ -117,6 +121,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: None was free in time, or this one broke; what ran on it may be undone.
+            RejectedError: A value is out of its column's range, or no value of its type.
         """
         try:
             async with self._pool.connection() as connection:
@@ -125,6 +130,8 @@ class Database:
             raise DatabaseUnavailableError("no connection in time", where="database") from error
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(mask_text(str(error)), where="database") from error
+        except psycopg.DataError as error:
+            raise RejectedError(mask_text(str(error)), where="database") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -1,0 +1,51 @@
+"""Where batches go from the spool, and where a consumer gets them from."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from beast.usage.types import Batch, Identity
+
+
+class Sink(Protocol):
+    """Takes batches over. What it has acknowledged, it will not lose."""
+
+    @property
+    def books(self) -> bool:
+        """Whether acknowledged means booked in the tables, not only on the way to a consumer."""
+
+    async def put(self, batches: Sequence[Batch]) -> Sequence[Identity]:
+        """Takes over what it can, in any order, and returns the acknowledged ones; the others are put again later.
+
+        A batch may come twice. Cancelled, it may have taken any of them.
+
+        Raises:
+            BeastError: None was taken, and this is why. A failure of some of them raises nothing.
+        """
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One envelope, as it came from a queue."""
+
+    body: bytes
+    receipt: str
+    """What the queue knows it by."""
+
+
+class Source(Protocol):
+    """A queue of envelopes, seen from the consumer's end. It may bring a message twice, and in any order."""
+
+    async def receive(self) -> Sequence[Message]:
+        """Some messages; waits a while for the first and is empty when there was none.
+
+        Raises:
+            BeastError: The queue can't be asked now.
+        """
+
+    async def acknowledge(self, messages: Sequence[Message]) -> None:
+        """These need not come again. Those that it fails for will.
+
+        Raises:
+            BeastError: The queue can't be told now.
+        """
