@@ -373,6 +373,13 @@ class Ingest:
         them were received (CLOCK_MONOTONIC ns). Numbers that the row doesn't name have none.
         """
 
+    def tally(self) -> tuple[int, int, int, int, int]:
+        """What came over it since it was made.
+
+        Frames, trades of symbols that are mapped with a price that can be read, trades without such a price, trades of
+        other symbols, frames of trades that held none.
+        """
+
     def symbols(self) -> list[tuple[bytes, int, int, int, int, int, int, int, int]]:
         """How each symbol fares.
 

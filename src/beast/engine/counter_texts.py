@@ -47,6 +47,7 @@ COUNTER_TEXTS = {
     "tier2_skipped": "Look-ups that did without tier 2 because it was away or too slow",
     "frames": "WebSocket frames read",
     "frames_ignored": "WebSocket frames that say nothing of interest",
+    "frames_errors": "WebSocket frames in which an exchange refuses something",
     "frames_malformed": "WebSocket frames that their exchange's rows can't read",
     "trades_unmapped": "Trades of symbols that no row maps to an asset",
     "trades_outdated": "Trades older than the one held",

@@ -13,7 +13,8 @@ from beast.base.errors import BeastError
 from beast.base.tasks import Tasks
 from beast.feeds.link.endpoint import Endpoint
 from beast.feeds.link.gate import Gate
-from beast.feeds.link.link import Link, Sink, Table
+from beast.feeds.link.link import Link, Sink
+from beast.feeds.link.tally import CountedTable, Tally, tally_of
 from beast.feeds.recording.tap import TappedEngine
 from beast.feeds.rows.classify import Classifier
 from beast.feeds.rows.files import Exchange, Unreadable
@@ -66,6 +67,7 @@ class FeedManager:
         self._rng = rng or SystemRandom()
         self._tls = tls or ssl.create_default_context()  # once: it reads the whole trust store
         self._running: dict[str, RunningExchange] = {}
+        self._tables: dict[int, CountedTable] = {}
         self._faults: dict[str, str] = {}
         self._listed_as: tuple[Markets, dict[str, str]] = {}, {}
         self._tasks = Tasks()
@@ -145,6 +147,18 @@ class FeedManager:
         """The exchanges that run."""
         return tuple(self._running.values())
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """For wss and https."""
+        return self._tls
+
+    def tally(self, exchange: str) -> Tally:
+        """What came over the links that an exchange has now."""
+        total, running = Tally(), self._running.get(exchange)
+        for link in running.links.values() if running else ():
+            total = total.plus(tally_of(link, self._tables[link.number].counted))
+        return total
+
     def symbols(self, exchange: str) -> set[str]:
         """What the connections of an exchange ask for."""
         running = self._running.get(exchange)
@@ -212,7 +226,7 @@ class FeedManager:
     def _make_link(self, wish: Wish, number: int, gate: Gate) -> Link:
         link = self._catalogue.link(wish.feed.name, number)
         ingest = Ingest(self._engine, wish.plan, link, backfill_ns=self._backfill_ns)
-        table: Table = self._tap or self._engine
+        table = self._tables[link] = CountedTable(self._tap or self._engine)
         sink: Sink = self._tap.reader(wish.feed.name, link, ingest, self._backfill_ns) if self._tap else ingest
         return Link(
             wish.feed,

@@ -172,6 +172,7 @@ async def test_trades_before_the_ack_belong_to_this_connection() -> None:
 async def test_acks_and_refusals_reach_the_subscription() -> None:
     bench = Bench().open()
     bench.say(kind="error", symbols=["B"], text="unknown")
+    assert bench.table.counted == {"frames_errors": 1}
     bench.say(kind="ack", reply_id="1")
     assert bench.events == [Event("symbol refused", ("B",), "unknown")]
     assert bench.connection.subscription.counts == {"acked": 1, "refused": 1}

@@ -151,6 +151,7 @@ def test_every_frame_and_every_trade_is_counted_once(feeder: Feeder) -> None:
         "trades_unmapped": 1 + 1 + 64,
         "trades_bad_price": 1,
     }
+    assert feeder.ingest.tally() == (6, 2, 1, 66, 1)
 
 
 def test_symbols_are_looked_up_without_prefix_and_folded() -> None:

@@ -55,6 +55,9 @@ class Sink:
     def symbols(self) -> list[tuple[bytes, int, int, int, int, int, int, int, int]]:
         return []
 
+    def tally(self) -> tuple[int, int, int, int, int]:
+        return 0, 0, 0, 0, 0
+
     def set_plan(self, plan: Plan) -> None:
         pass
 

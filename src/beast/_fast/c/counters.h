@@ -61,6 +61,7 @@
     X(tier2_skipped)     /* look-ups without tier 2: it was away, or too slow */                   \
     X(frames)            /* WebSocket frames read */                                              \
     X(frames_ignored)    /* frames without a trade, an ack, a heartbeat or an error */            \
+    X(frames_errors)     /* frames in which an exchange refuses something */                      \
     X(frames_malformed)  /* frames that are no JSON, nor text a filter knows, or hold too much */ \
     X(trades_unmapped)   /* trades of symbols that no row maps */                                 \
     X(trades_outdated)   /* trades older than the one already held */                             \

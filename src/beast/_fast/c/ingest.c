@@ -33,6 +33,7 @@ struct beast_ingest {
     uint32_t epoch;
     bool waits;            /* some symbol may have a trade that waits */
     uint32_t until_sample; /* frames with trades until one is timed */
+    beast_intake intake;
     beast_ingest *next, **from; /* in the list of all */
     beast_numbering numbering; /* of its frames */
     beast_gaps gaps;
@@ -224,10 +225,8 @@ static news take_in(entry *at, const beast_trade *trade, int64_t received_ns, in
 static void settle(beast_ingest *ingest, entry *at, uint8_t confirmed, uint8_t dropped)
 {
     at->confirmed += confirmed;
-    if (confirmed)
-        beast_count(ingest->config.counters, BEAST_COUNTER_trades_confirmed, confirmed);
-    if (dropped)
-        beast_count(ingest->config.counters, BEAST_COUNTER_trades_dropped, dropped);
+    beast_count(ingest->config.counters, BEAST_COUNTER_trades_confirmed, confirmed);
+    beast_count(ingest->config.counters, BEAST_COUNTER_trades_dropped, dropped);
 }
 
 /* False: the trade waits until others confirm it. */
@@ -301,6 +300,7 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
     beast_counters *counters = ingest->config.counters;
     beast_ingested result = {.kind = beast_extract(ingest->config.plan, frame, len, &ingest->extraction)};
     beast_count(counters, BEAST_COUNTER_frames, 1);
+    ingest->intake.frames++;
     beast_link_proven(ingest->link, received_ns);
     if (ingest->extraction.sequenced) {
         uint64_t number = ingest->extraction.sequence;
@@ -313,19 +313,28 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
         beast_counter outcome = take(ingest, &trades->trade[i], received_ns, wall_ns);
         beast_count(counters, outcome, 1);
         result.published += outcome == BEAST_COUNTER_ws_trades;
+        *(outcome == BEAST_COUNTER_trades_unmapped ? &ingest->intake.unmapped : &ingest->intake.trades) += 1;
     }
+    ingest->intake.bad_prices += trades->bad_prices, ingest->intake.unmapped += trades->nameless;
     if (trades->bad_prices)
         beast_count(counters, BEAST_COUNTER_trades_bad_price, trades->bad_prices);
     if (trades->nameless)
         beast_count(counters, BEAST_COUNTER_trades_unmapped, trades->nameless);
     if (trades->overflow) /* the frame held more symbols than a plan may take from one */
         beast_count(counters, BEAST_COUNTER_frames_malformed, 1);
-    if (!trades->count && !trades->bad_prices && !trades->nameless)
+    if (!trades->count && !trades->bad_prices && !trades->nameless) {
         beast_count(counters, BEAST_COUNTER_frames_ignored, 1);
+        ingest->intake.empty++;
+    }
     beast_price_flush(ingest->config.table, received_ns);
     if (result.published)
         sample_visible(ingest, received_ns);
     return result;
+}
+
+beast_intake beast_ingest_intake(const beast_ingest *ingest)
+{
+    return ingest->intake;
 }
 
 /* Looks again at a symbol's trade that waits; false: it still does. */

@@ -80,6 +80,17 @@ typedef struct beast_symbol {
     uint32_t waiting;     /* trades that wait to be confirmed */
 } beast_symbol;
 
+/* What came over it since it was made. */
+typedef struct beast_intake {
+    uint64_t frames;
+    uint64_t trades;     /* of symbols that are mapped, with a price that can be read */
+    uint64_t bad_prices;
+    uint64_t unmapped;   /* or without any symbol */
+    uint64_t empty;      /* frames of trades that held none */
+} beast_intake;
+
+beast_intake beast_ingest_intake(const beast_ingest *ingest);
+
 /* The next symbol from *place on, which begins at 0 and moves; false at the end. */
 bool beast_ingest_symbol(const beast_ingest *ingest, uint32_t *place, beast_symbol *out);
 

@@ -98,6 +98,14 @@ cdef extern from "ingest.h":
         uint64_t confirmed
         uint32_t waiting
 
+    ctypedef struct beast_intake:
+        uint64_t frames
+        uint64_t trades
+        uint64_t bad_prices
+        uint64_t unmapped
+        uint64_t empty
+
+    beast_intake beast_ingest_intake(const beast_ingest *ingest)
     bint beast_ingest_symbol(const beast_ingest *ingest, uint32_t *place, beast_symbol *out)
     beast_ingest *beast_ingest_new(const beast_ingest_config *config)
     void beast_ingest_free(beast_ingest *ingest)
@@ -315,6 +323,11 @@ cdef class Ingest:
              gaps[i].from_ns, gaps[i].to_ns)
             for i in range(n)
         ]
+
+    def tally(self):
+        """What came over it; see _core.pyi."""
+        cdef beast_intake told = beast_ingest_intake(self._ingest)
+        return told.frames, told.trades, told.bad_prices, told.unmapped, told.empty
 
     def symbols(self):
         """How each symbol fares; see _core.pyi."""

@@ -265,6 +265,7 @@ class Connection(WSListener):
                     self._number()
                 self._tick()
             case "error":
+                self._table.count("frames_errors")
                 for event in self.subscription.refuse(answer.symbols, answer.reply_id, answer.text):
                     self._report(event)
                 self._tick()

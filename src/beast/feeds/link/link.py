@@ -63,6 +63,9 @@ class Sink(FrameSink, Protocol):
     def symbols(self) -> list[tuple[bytes, int, int, int, int, int, int, int, int]]:
         """How each symbol fares; see Ingest.symbols()."""
 
+    def tally(self) -> tuple[int, int, int, int, int]:
+        """What came; see Ingest.tally()."""
+
 
 class Wired(NamedTuple):
     """A row, and where its trades go."""

@@ -162,5 +162,9 @@ class TappedIngest:
         """See Ingest."""
         return self._ingest.symbols()
 
+    def tally(self) -> tuple[int, int, int, int, int]:
+        """See Ingest."""
+        return self._ingest.tally()
+
     def _now_ns(self) -> int:
         return self._recorder.clock.monotonic_ns()
