@@ -41,6 +41,8 @@ SOCKETS = {"udp": 300, "http": 64}
 SEARCH_ROUNDS, SEARCH_MOST, SEARCH_S = 5, 60, 4.0
 QUIET = 8.0
 """Percent of the machine that others may take in a round of the search: the database, and little more."""
+NAP_US = 50
+"""The clients share a processor: each sleeps between its requests, so that none waits for the other's turn to end."""
 PRICED_S = 60.0
 TAIL_S = 3.0
 """The load goes on for so long after the last minute, so that its sample is of a server under load."""
@@ -60,6 +62,7 @@ class Client:
             sockets=level.sockets,
             in_flight=level.in_flight,
             rate=level.rate,
+            nap_us=NAP_US if level.rate else 0,
             duration_ns=int(seconds * 1e9),
         )
         self.failure = ""

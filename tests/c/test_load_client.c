@@ -258,12 +258,13 @@ static void answer_after_a_stall(server *s, const char *id, const struct sockadd
     put_answer(s, id, peer, "BTC");
 }
 
-static void a_stall_can_not_hide_in_the_open_loop(void)
+static void a_stall_can_not_hide(uint32_t nap_us)
 {
     server s;
     beast_load_config config = start(&s, answer_after_a_stall);
     config.in_flight = 0;
     config.rate = 2000;
+    config.nap_us = nap_us;
     const beast_load_report *r = run(&s, &config, BEAST_OK);
     uint64_t slow = 0;
     for (uint32_t i = beast_load_bucket(5000000); i < BEAST_LOAD_BUCKETS; i++)
@@ -272,6 +273,10 @@ static void a_stall_can_not_hide_in_the_open_loop(void)
     CHECK(slow >= 20);
     CHECK(r->worst_ns >= 29000000);
 }
+
+static void a_stall_can_not_hide_in_the_open_loop(void) { a_stall_can_not_hide(0); }
+
+static void nor_from_a_client_that_naps(void) { a_stall_can_not_hide(50); }
 
 static void segments_are_cut_and_joined(void)
 {
@@ -356,6 +361,7 @@ int main(void)
     RUN(a_good_server_loses_nothing);
     RUN(a_bad_server_is_seen_through);
     RUN(a_stall_can_not_hide_in_the_open_loop);
+    RUN(nor_from_a_client_that_naps);
     RUN(segments_are_cut_and_joined);
     RUN(nobody_there_is_told_by_http_and_counted_by_udp);
     RUN(nonsense_is_refused);

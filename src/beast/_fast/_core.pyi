@@ -415,6 +415,7 @@ class Load:
         in_flight: int = 0,
         rate: int = 0,
         burst: int = 1,
+        nap_us: int = 0,
         timeout_ns: int = ...,
         check: str = "all",
         max_age_ms: int | None = None,
@@ -425,7 +426,8 @@ class Load:
 
         `protocol` is udp, udp-segment or http; `host` is numeric. Each of the `sockets` is a client of its own. Give
         `in_flight`, requests kept under way over all sockets (closed loop), or `rate`, requests a second by the clock
-        (open loop: `burst` of them leave a socket together, latencies count from the time a request was due). What has
+        (open loop: `burst` of them leave a socket together, latencies count from the time a request was due; it polls
+        for that time, or sleeps `nap_us` µs or until an answer comes: for clients that share a processor). What has
         no answer for `timeout_ns` (a second) is lost. Key and asset are drawn anew for every request. `check` is none
         (for servers that don't speak the protocol), id or all.
         """

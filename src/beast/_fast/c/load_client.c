@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { EVENTS = 256, POLL_MS = 100, TURN = 256, RATE_MAX = 5000000, UNLIMITED = INT32_MAX };
+static const int64_t MS = 1000000;
 
 static const beast_load_wire *const WIRES[] = {&beast_load_udp, &beast_load_segment, &beast_load_http};
 
@@ -14,11 +17,25 @@ static bool over(const beast_load *load)
     return atomic_load_explicit(load->stop, memory_order_relaxed) || beast_load_now() >= load->end_ns;
 }
 
+/* To the ns where the kernel can (Linux 5.11), else to the ms, rounded down. The C library may be older than both. */
+static int await(const beast_load *load, struct epoll_event *events, int64_t wait_ns)
+{
+#ifdef SYS_epoll_pwait2
+    if (wait_ns > 0 && wait_ns < MS) {
+        const struct timespec wait = {.tv_nsec = (long)wait_ns};
+        int n = (int)syscall(SYS_epoll_pwait2, load->poller, events, EVENTS, &wait, NULL, (size_t)0);
+        if (n >= 0 || errno != ENOSYS)
+            return n;
+    }
+#endif
+    return epoll_wait(load->poller, events, EVENTS, (int)(wait_ns / MS));
+}
+
 /* Waits for answers and takes them. *n says how many sockets had any. */
-static beast_status take(beast_load *load, struct epoll_event *events, int wait_ms, int *n)
+static beast_status take(beast_load *load, struct epoll_event *events, int64_t wait_ns, int *n)
 {
     beast_status status = BEAST_OK;
-    *n = epoll_wait(load->poller, events, EVENTS, wait_ms);
+    *n = await(load, events, wait_ns);
     if (*n < 0) {
         *n = 0;
         return errno == EINTR ? BEAST_OK : BEAST_SYSTEM;
@@ -56,7 +73,7 @@ static beast_status closed_loop(beast_load *load)
     fill(load);
     while (status == BEAST_OK && !over(load)) {
         int64_t expiry_before = next_expiry;
-        if ((status = take(load, events, POLL_MS, &n)) != BEAST_OK || (status = expire(load, &next_expiry)) != BEAST_OK)
+        if ((status = take(load, events, POLL_MS * MS, &n)) != BEAST_OK || (status = expire(load, &next_expiry)) != BEAST_OK)
             break;
         if (load->config->interleaved || next_expiry != expiry_before) {
             fill(load);
@@ -99,18 +116,27 @@ static bool late(const beast_load *load)
            due_now(load, now) > 0;
 }
 
-/* Close to the next request's time it polls without waiting: a wait is only good to a millisecond. */
+/* Until the next request is due. Close to its time it polls without waiting, unless it shall nap. */
+static int64_t pause_ns(const beast_load *load)
+{
+    int64_t left = beast_load_due(load, load->issued + load->config->burst - 1) - beast_load_now();
+    int64_t nap = load->config->nap_us * INT64_C(1000);
+    if (left > 2 * MS)
+        return left < POLL_MS * MS ? left - MS : POLL_MS * MS;
+    return nap == 0 || left <= 0 ? 0 : left > nap ? left : nap;
+}
+
 static beast_status open_loop(beast_load *load)
 {
     struct epoll_event events[EVENTS];
     int64_t next_expiry = load->start_ns + load->config->timeout_ns;
     beast_status status = BEAST_OK;
     int n;
+    if (load->config->nap_us > 0)
+        prctl(PR_SET_TIMERSLACK, 1); /* of this thread, in ns; by itself it is as long as a nap */
     while (status == BEAST_OK && (!over(load) || late(load))) {
         send_due(load);
-        int64_t wait_ms = (beast_load_due(load, load->issued + load->config->burst - 1) - beast_load_now()) / 1000000 - 1;
-        wait_ms = wait_ms < 0 ? 0 : wait_ms > POLL_MS ? POLL_MS : wait_ms;
-        if ((status = take(load, events, (int)wait_ms, &n)) == BEAST_OK)
+        if ((status = take(load, events, pause_ns(load), &n)) == BEAST_OK)
             status = expire(load, &next_expiry);
     }
     beast_load_add(&load->report->unsent, due_now(load, beast_load_now()));
@@ -133,7 +159,7 @@ static beast_status finish(beast_load *load)
     beast_status status = BEAST_OK;
     int n;
     while (status == BEAST_OK && waiting(load) && beast_load_now() < patience)
-        status = take(load, events, POLL_MS / 10, &n);
+        status = take(load, events, POLL_MS / 10 * MS, &n);
     for (uint32_t i = 0; i < load->config->sockets; i++)
         beast_flight_lose(load, &load->sockets[i]);
     atomic_store_explicit(&load->report->elapsed_ns, elapsed, memory_order_relaxed);
@@ -160,7 +186,7 @@ static bool sensible(const beast_load_config *c)
         (unsigned)c->protocol >= BEAST_LOAD_PROTOCOLS || beast_load_longest(c) == 0)
         return false;
     if (c->rate > 0)
-        return c->rate <= RATE_MAX && c->burst >= 1 && c->burst <= BEAST_LOAD_WINDOW_MAX;
+        return c->rate <= RATE_MAX && c->burst >= 1 && c->burst <= BEAST_LOAD_WINDOW_MAX && c->nap_us < 1000;
     return c->in_flight >= c->sockets && c->in_flight / BEAST_LOAD_WINDOW_MAX <= c->sockets &&
            (uint64_t)c->in_flight <= (uint64_t)c->sockets * BEAST_LOAD_WINDOW_MAX;
 }

@@ -55,6 +55,8 @@ typedef struct beast_load_config {
     uint32_t in_flight;      /* closed loop: requests over all sockets, at most WINDOW_MAX for each */
     uint32_t rate;           /* a second; 0: closed loop */
     uint32_t burst;          /* open loop: requests that leave one socket together, 1 to WINDOW_MAX */
+    uint32_t nap_us;         /* open loop: sleeps so long, or until an answer comes, rather than poll for what is due
+                              * next; 0: polls. For clients that share a processor */
     bool interleaved;        /* closed loop, UDP: one request a socket in turn, not a socket's window at once */
     int64_t duration_ns;
     int64_t timeout_ns;      /* what has no answer for this long is lost */

@@ -21,7 +21,7 @@ cdef extern from "load_client.h" nogil:
     ctypedef struct beast_load_config:
         beast_load_protocol protocol
         beast_load_check check
-        uint32_t sockets, in_flight, rate, burst
+        uint32_t sockets, in_flight, rate, burst, nap_us
         bint interleaved
         int64_t duration_ns, timeout_ns, max_age_ms
         const beast_slice *keys
@@ -88,7 +88,7 @@ cdef class Load:
     cdef bint _ran
     cdef tuple _names
 
-    def __cinit__(self, *, str protocol, str host, port, keys, assets, sockets, duration_ns, in_flight=0, rate=0, burst=1,
+    def __cinit__(self, *, str protocol, str host, port, keys, assets, sockets, duration_ns, in_flight=0, rate=0, burst=1, nap_us=0,
                   timeout_ns=1_000_000_000, str check="all", max_age_ms=None, bytes exchange=b"", interleaved=False):
         cdef beast_load_config *c = &self._config
         memset(c, 0, sizeof(beast_load_config))
@@ -99,6 +99,7 @@ cdef class Load:
         c.in_flight = <uint32_t>between("in_flight", in_flight, 0, c.sockets * <int64_t>BEAST_LOAD_WINDOW_MAX)
         c.rate = <uint32_t>between("rate", rate, 0, 5_000_000)
         c.burst = <uint32_t>between("burst", burst, 1, BEAST_LOAD_WINDOW_MAX)
+        c.nap_us = <uint32_t>between("nap_us", nap_us, 0, 999)
         if (c.rate > 0) == (c.in_flight > 0):
             raise ValueError("give either in_flight or rate")
         if c.in_flight and c.in_flight < c.sockets:
