@@ -18,23 +18,29 @@ static void capacities_are_powers_of_two(void)
     CHECK(beast_miss_ring_new(1000) == NULL);
 }
 
+static void publish(beast_usage_ring *ring, int wake_fd)
+{
+    beast_usage_sent(ring, beast_usage_unsent(ring), 0);
+    beast_usage_wake(ring, wake_fd);
+}
+
 static void claimed_records_show_once_published(void)
 {
     beast_usage_ring *ring = beast_usage_ring_new(4);
     beast_usage out[8];
     for (uint64_t i = 1; i <= 4; i++)
-        beast_usage_claim(ring)->sequence = i;
+        CHECK_EQ(beast_usage_claim(ring)->sequence, i);
     CHECK(beast_usage_claim(ring) == NULL);
     CHECK_EQ(beast_usage_take(ring, out, 8), 0);
     CHECK_EQ(beast_usage_fill(ring), 0);
-    beast_usage_publish(ring, -1);
+    publish(ring, -1);
     CHECK_EQ(beast_usage_fill(ring), 4);
     CHECK_EQ(beast_usage_take(ring, out, 3), 3);
     CHECK_EQ(out[2].sequence, 3);
     for (uint64_t i = 5; i <= 7; i++)
-        beast_usage_claim(ring)->sequence = i;
+        CHECK_EQ(beast_usage_claim(ring)->sequence, i);
     CHECK(beast_usage_claim(ring) == NULL);
-    beast_usage_publish(ring, -1);
+    publish(ring, -1);
     CHECK_EQ(beast_usage_take(ring, out, 8), 4); /* around the end */
     for (int i = 0; i < 4; i++)
         CHECK_EQ(out[i].sequence, 4 + i);
@@ -57,9 +63,10 @@ static void *produce_usage(void *argument)
             beast_usage *record = beast_usage_claim(stream->usage);
             if (!record)
                 break;
-            *record = (beast_usage){.sequence = ++sent, .key_id = ~sent, .prices = (uint16_t)sent};
+            *record = (beast_usage){.sequence = record->sequence, .key_id = ~record->sequence};
+            record->prices = (uint16_t)++sent;
         }
-        beast_usage_publish(stream->usage, stream->wake_fd);
+        publish(stream->usage, stream->wake_fd);
         if (harness_random(&random) % 8 == 0)
             sched_yield();
     }
@@ -89,7 +96,7 @@ static void produce(beast_usage_ring *ring, int wake_fd, int n)
 {
     for (int i = 0; i < n; i++)
         CHECK(beast_usage_claim(ring) != NULL);
-    beast_usage_publish(ring, wake_fd);
+    publish(ring, wake_fd);
 }
 
 /* How often the consumer was woken since the last time. */
@@ -114,7 +121,7 @@ static void a_half_full_ring_wakes_its_consumer(void)
     produce(ring, wake_fd, 1);
     CHECK_EQ(wakes(wake_fd), 1); /* but did not come in time for another half */
     CHECK(beast_usage_claim(ring) == NULL);
-    beast_usage_publish(ring, wake_fd);
+    publish(ring, wake_fd);
     CHECK_EQ(wakes(wake_fd), 0);
     CHECK_EQ(beast_usage_take(ring, out, 16), 16);
     for (int i = 0; i < 100; i++) { /* whoever keeps up is left alone */

@@ -2,8 +2,7 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
-#include "harness.h"
-#include "udp_io.h"
+#include "udp_fixture.h"
 
 #define ASK "{\"api_key\":\"tb_k\",\"asset\":\"BTC\"}"
 
@@ -109,12 +108,12 @@ static void more_is_received_where_peers_repeat(void)
     free(in);
 }
 
-/* Adds `n` answers of `len` bytes; returns how many messages wait. */
+/* Adds `n` answers of `len` bytes, those of 200 bytes with a usage record; returns how many messages wait. */
 static uint32_t add(beast_outgoing *out, const beast_peer *peer, uint32_t len, uint32_t n)
 {
     while (n-- > 0) {
         memset(out->end, 'a' + (int)(n % 26), len);
-        beast_outgoing_add(out, peer, len);
+        beast_outgoing_add(out, peer, len, len == 200);
     }
     return out->count;
 }
@@ -147,7 +146,6 @@ static void what_cannot_be_merged_is_sent_apart(void)
     int to = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), from = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
     beast_outgoing *out = aligned_alloc(BEAST_CACHE_LINE, sizeof *out);
     beast_peer good = {.v4 = address}, bad = {.v4 = address};
-    uint64_t lost = 0;
     uint8_t buffer[512];
     uint32_t got = 0;
 
@@ -160,9 +158,12 @@ static void what_cannot_be_merged_is_sent_apart(void)
     add(out, &good, 90, 1);
     add(out, &bad, 200, 3);
     add(out, &good, 200, 2);
-    CHECK_EQ(beast_udp_send(from, out, &lost), 8);
-    CHECK_EQ(lost, 3);
-    CHECK_EQ(out->count, 0);
+    CHECK_EQ(out->records, 10);
+    sent_sum sum = send_all(from, out);
+    CHECK_EQ(sum.taken, 8);
+    CHECK_EQ(sum.taken_records, 7);
+    CHECK_EQ(sum.refused, 3);
+    CHECK_EQ(sum.refused_records, 3);
     for (ssize_t size; (size = recv(to, buffer, sizeof buffer, 0)) > 0; got++)
         CHECK_EQ(size, got == 5 ? 90 : 200);
     CHECK_EQ(got, 8);

@@ -283,7 +283,7 @@ static void claim_usage(uint32_t n)
         beast_usage *record = beast_usage_claim(ring);
         *record = (beast_usage){.time_ns = i, .sequence = i, .key_id = i, .prices = 1};
         if (i % BATCH == BATCH - 1)
-            beast_usage_publish(ring, -1);
+            beast_usage_sent(ring, beast_usage_unsent(ring), 0);
         if (i % 1024 == 1023)
             beast_usage_take(ring, out, 1024);
     }

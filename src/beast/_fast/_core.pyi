@@ -1,6 +1,7 @@
 # ruff: noqa: PYI021 - the documentation stands here, where readers and editors look, not in the .pyx
 """What the compiled hot path looks like from Python. Times are integers in ns unless a name says otherwise."""
 
+import os
 from collections.abc import Sequence
 from typing import final
 
@@ -52,6 +53,8 @@ class Engine:
         max_instruments: int = 16_384,
         usage_ring: int = 65_536,
         miss_ring: int = 1_024,
+        usage_dir: str | os.PathLike[str] | None = None,
+        boot: int | None = None,
         source_per_second: int = 50,
         ttl_ms: int = 13_000,
         pin: bool = False,
@@ -68,6 +71,9 @@ class Engine:
         `pin`: worker i to processor i. `spin_us` (at most 50): how long a UDP lane looks for a next datagram, while
         they come in such intervals, before it sleeps. `latency_sample`: a UDP lane times one of so many receives, an
         HTTP lane one of so many turns that answer, see histograms(); 0: none, and the kernel stamps nothing.
+        `usage_dir`: an existing folder for the files of the usage rings, which outlive a killed process; OSError when
+        they can't be made there, a full disk included. `boot` names this life of the server in them, and is the time
+        now unless given (CLOCK_REALTIME).
         """
 
     # life
@@ -80,6 +86,9 @@ class Engine:
         """
     @property
     def running(self) -> bool: ...
+    @property
+    def boot(self) -> int:
+        """With a record's lane and sequence, what tells it from all others of this node."""
     @property
     def udp_port(self) -> int: ...
     @property
@@ -258,6 +267,13 @@ class UsageRings:
         """
     def release(self, lane: int, records: int) -> None:
         """The oldest so many of those read are safe elsewhere. ValueError when so many are not held."""
+
+def recover_usage_ring(path: str | os.PathLike[str]) -> tuple[int, int, bytes]:
+    """(boot, lane, usage records) that a process has left in a ring's file: all that were not released.
+
+    Some may be safe elsewhere already, if it died before it could release them: their sequences tell. The file stays.
+    BlockingIOError while the process lives, OSError when the file can't be read, ValueError when it is no such ring.
+    """
 
 def encode_usage(records: bytes) -> bytes:
     """A run of usage records, of one lane and with consecutive sequences, as few bytes; without the GIL.

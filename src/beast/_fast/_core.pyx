@@ -11,7 +11,7 @@ from struct import Struct
 cimport cython
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from libc.errno cimport errno
+from libc.errno cimport EINVAL, ENOMEM, errno
 from libc.stdint cimport INT32_MAX, INT64_MAX, UINT16_MAX, UINT32_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -25,6 +25,7 @@ include "wrap/keys.pxi"
 include "wrap/instruments.pxi"
 include "wrap/query.pxi"
 include "wrap/miss.pxi"
+include "wrap/sources.pxi"
 include "wrap/engine.pxi"
 include "wrap/usage.pxi"
 include "wrap/tiers.pxi"

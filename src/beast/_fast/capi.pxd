@@ -176,6 +176,14 @@ cdef extern from "usage_record.h" nogil:
         uint32_t instrument
         uint8_t lane
 
+cdef extern from "usage_file.h" nogil:
+    ctypedef struct beast_usage_found:
+        int64_t boot
+        uint32_t lane
+        uint32_t n
+        beast_usage *records
+    beast_status beast_usage_recover(const char *path, beast_usage_found *found)
+
 cdef extern from "usage_ring.h" nogil:
     ctypedef struct beast_usage_ring
     uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max)
@@ -342,6 +350,8 @@ cdef extern from "engine.h" nogil:
         uint32_t max_instruments
         uint32_t usage_ring
         uint32_t miss_ring
+        const char *usage_folder
+        int64_t boot
         uint32_t source_per_second
         uint32_t http_connections_per_source
         int64_t ttl_ns

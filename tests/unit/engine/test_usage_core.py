@@ -1,60 +1,27 @@
 """Usage records in C: what is encoded comes back whole, rows and sums say what the records say, damage is refused."""
 
-import random
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.usage_records import AT_NS, RECORD, engine_that_answers, realistic, record
 
 from beast._fast import (
     COPY_HEADER,
     COPY_TRAILER,
-    USAGE_RECORD,
-    Engine,
     UsageRings,
     decode_usage,
     encode_usage,
-    monotonic_ns,
     sum_usage,
     usage_copy_rows,
     usage_instruments,
     usage_runs,
 )
 
-RECORD = struct.Struct(USAGE_RECORD)
 HOUR_NS = 3_600_000_000_000
-AT_NS = 1_776_003_781_123_456_789
-
-
-def record(sequence: int = 1, **members: int) -> bytes:
-    """One usage record; members by USAGE_RECORD's names."""
-    usual = {"time_ns": AT_NS, "key_id": 7, "key_number": 0, "instrument": 3, "age_ms": 4, "latency_ns": 9_000}
-    usual |= {"state": 0, "tier": 1, "protocol": 0, "lane": 2, "prices": 1, "way": 0, "reserved": 0}
-    told = usual | members
-    order = ("key_id", "key_number", "instrument", "age_ms", "latency_ns", "state", "tier", "protocol", "lane")
-    return RECORD.pack(
-        told["time_ns"], sequence, *(told[name] for name in order), told["prices"], told["way"], told["reserved"]
-    )
-
-
-def realistic(n: int, keys: int = 1_000) -> bytes:
-    """What a busy lane records: batches of one to 32, prices of 150 assets."""
-    chance = random.Random(7)
-    time_ns, sequence, out = AT_NS, 1, []
-    while sequence <= n:
-        time_ns += chance.randrange(20_000, 80_000)
-        latency = chance.randrange(5_000, 60_000)
-        for _ in range(min(chance.randrange(1, 33), n + 1 - sequence)):
-            members = {"key_id": 1_000 + chance.randrange(keys), "instrument": chance.randrange(150)}
-            members |= {"age_ms": int(chance.expovariate(1 / 300)), "latency_ns": latency, "time_ns": time_ns}
-            out.append(record(sequence, **members))
-            sequence += 1
-    return b"".join(out)
-
 
 U8, U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
 MEMBERS = {
@@ -191,10 +158,7 @@ def test_what_can_not_be_a_row_is_refused(
 
 
 def test_records_stay_in_their_ring_until_released() -> None:
-    engine = Engine(node="test", max_keys=16, max_instruments=16, usage_ring=4)
-    engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-    engine.publish(0, b"1.5", AT_NS, monotonic_ns(), epoch=1)
-    engine.put_key(sha256(b"tb_1").digest(), 1, per_second=0, burst=0)
+    engine = engine_that_answers(usage_ring=4)
     rings = UsageRings(engine)
     own = len(rings) - 1
     for _ in range(4):

@@ -242,20 +242,19 @@ static bool can_wait(const beast_lane *lane, const beast_key *admitted)
                                          atomic_load_explicit(&lane->shared->park_misses, memory_order_relaxed)));
 }
 
-static void record(const beast_asking *ask, const beast_key *key)
+/* False when there was no room for it. */
+static bool record(const beast_asking *ask, const beast_key *key)
 {
     beast_lane *lane = ask->lane;
     beast_usage *usage = beast_usage_claim(lane->usage);
 
-    lane->usage_sequence++;
     if (!usage) {
+        beast_usage_lose(lane->usage);
         beast_count(&lane->counters, BEAST_COUNTER_usage_lost, 1);
-        return;
+        return false;
     }
-    beast_count(&lane->counters, BEAST_COUNTER_usage_records, 1);
     /* Member by member: a whole record would be made elsewhere and copied. */
     usage->time_ns = ask->moment->wall_ns;
-    usage->sequence = lane->usage_sequence;
     usage->key_id = atomic_load_explicit(&key->id, memory_order_relaxed);
     usage->key_number = beast_key_number(lane->shared->keys, key);
     usage->instrument = ask->instrument;
@@ -263,11 +262,12 @@ static void record(const beast_asking *ask, const beast_key *key)
     usage->latency_ns = 0;
     usage->state = ask->state;
     usage->tier = ask->tier;
-    usage->protocol = lane->protocol;
+    usage->protocol = lane->asked_by;
     usage->lane = lane->number;
     usage->prices = (uint16_t)ask->prices;
     usage->way = ask->way;
     usage->reserved = 0;
+    return true;
 }
 
 /* After the look-up: what was asked for is either recorded and paid, or given back. */
@@ -283,7 +283,7 @@ static void settle(beast_asking *ask, const beast_key *admitted, beast_reply *re
         reply->missed = ask->waitable && ask->lookup->exchange != BEAST_CONSENSUS && can_wait(ask->lane, admitted);
     }
     if (hits && !reply->missed)
-        record(ask, reply->key);
+        reply->recorded = record(ask, reply->key);
     else
         beast_key_refund(reply->key);
 }
@@ -326,7 +326,7 @@ void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup 
     beast_asking ask = {.lane = lane, .req = req, .moment = moment, .lookup = lookup};
     uint8_t *end;
 
-    reply->proven = reply->missed = false;
+    reply->proven = reply->missed = reply->recorded = false;
     reply->entries = 0;
     reply->key = NULL;
     reply->retry_ns = 0;

@@ -23,6 +23,7 @@ typedef struct beast_reply {
     bool proven;         /* the key was good: the answer may be longer than the request */
     bool missed;         /* memory had no servable price, a slower tier may, and the lane can park or hand over: it
                           * must, or say `unavailable`. Nothing was recorded or taken from the key's allowance. */
+    bool recorded;       /* a usage record is claimed for it, to be published when it is sent */
     uint8_t entries;     /* how many entries the body holds, each ending (exclusively) at its entry_end; else 0 */
     beast_key *key;      /* NULL unless proven */
     int64_t retry_ns;    /* RATE_LIMITED only */
@@ -44,7 +45,7 @@ void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, bea
 
 /* Stage 2: the whole answer as one JSON body without padding, written to `out` (at least BEAST_SINGLE_MAX bytes,
  * when several assets are asked BEAST_BODY_MAX). Admits the key, takes from its allowance or gives back, counts,
- * and claims the usage record (the caller publishes the lane's ring once a batch). `admitted` is NULL, or the
+ * and claims the usage record (the caller publishes it once the kernel has the answer). `admitted` is NULL, or the
  * record admitted before (a parked request asked again: only its allowance is taken). Between
  * beast_reader_enter and beast_reader_leave of the lane. */
 void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup *lookup, beast_key *admitted,

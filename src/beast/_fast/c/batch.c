@@ -40,9 +40,9 @@ static inline uint8_t *next_answer(beast_batch *batch)
     return batch->out.end;
 }
 
-static inline void push(beast_batch *batch, uint32_t i, uint32_t len)
+static inline void push(beast_batch *batch, uint32_t i, uint32_t len, bool recorded)
 {
-    beast_outgoing_add(&batch->out, batch->datagram[i].peer, len);
+    beast_outgoing_add(&batch->out, batch->datagram[i].peer, len, recorded);
 }
 
 /* A price's answer brings its spaces up to the first of the lengths. */
@@ -84,7 +84,7 @@ static void push_parts(beast_batch *batch, uint32_t i, const beast_reply *reply)
         out = BEAST_PUT(out, ",\"parts\":");
         out = beast_put_number(out, parts, 0);
         out = beast_put_close(out, req);
-        push(batch, i, (uint32_t)(out - start));
+        push(batch, i, (uint32_t)(out - start), reply->recorded && part + 1 == parts);
     }
 }
 
@@ -159,7 +159,7 @@ static void answer(beast_batch *batch, uint32_t i, beast_key *admitted, const be
     }
     if (req->many)
         memcpy(out, body, reply.len);
-    push(batch, i, reply.result == BEAST_RESULT_ANSWERED ? pad(out, reply.len) : reply.len);
+    push(batch, i, reply.result == BEAST_RESULT_ANSWERED ? pad(out, reply.len) : reply.len, reply.recorded);
 }
 
 static void dismiss(beast_tally *tally)
@@ -209,6 +209,7 @@ void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_mome
 {
     uint32_t n;
 
+    beast_usage_received(batch->lane->usage, moment->now_ns);
     beast_reader_enter(&batch->lane->reader);
     while ((n = beast_incoming_take(&batch->in, batch->datagram)) != 0) {
         batch->tally.received += n;
@@ -226,10 +227,32 @@ void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_mome
     beast_reader_leave(&batch->lane->reader);
 }
 
+/* Around each system call the lane's ring says which usage records go along: what a killed thread leaves behind in the
+ * kernel is done to its end, so that they count as sent. Waiting is no such call. */
 void beast_batch_send(beast_batch *batch)
 {
-    if (batch->out.count)
-        batch->tally.sent += beast_udp_send(batch->fd, &batch->out, &batch->tally.unsent);
+    beast_outgoing *out = &batch->out;
+    beast_lane *lane = batch->lane;
+    beast_send_step step;
+
+    while (beast_outgoing_waits(out)) {
+        beast_usage_sending(lane->usage, beast_outgoing_stake(out));
+        switch (beast_udp_send_step(batch->fd, out, &step)) {
+        case BEAST_SEND_TAKEN:
+            beast_lane_sent(lane, step.records);
+            batch->tally.sent += step.datagrams;
+            break;
+        case BEAST_SEND_LATER:
+            beast_usage_sending(lane->usage, 0);
+            beast_udp_wait(batch->fd);
+            break;
+        case BEAST_SEND_REFUSED:
+            beast_lane_unsent(lane, step.records);
+            batch->tally.unsent += step.datagrams;
+            break;
+        }
+    }
+    beast_outgoing_clear(out);
 }
 
 static void count_all(beast_counters *block, const beast_tally *tally)
@@ -251,7 +274,7 @@ static void count_all(beast_counters *block, const beast_tally *tally)
 
 void beast_batch_publish(beast_batch *batch)
 {
-    beast_usage_publish(batch->lane->usage, batch->lane->shared->usage_fd);
+    beast_usage_wake(batch->lane->usage, batch->lane->shared->usage_fd);
     if (batch->tally.parked) {
         const uint64_t one = 1;
         beast_miss_publish(batch->lane->misses);

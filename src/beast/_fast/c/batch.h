@@ -40,7 +40,7 @@ void beast_batch_free(beast_batch *batch);
 /* From what `in` holds to answers in `out`, which are sent when it is full. `admitted` as in beast_answer_body. */
 void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_moment *moment);
 void beast_batch_send(beast_batch *batch);
-/* Makes usage records and parked requests visible, and counts. */
+/* Wakes who has to, makes parked requests visible, and counts. */
 void beast_batch_publish(beast_batch *batch);
 
 #endif

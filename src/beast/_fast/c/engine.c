@@ -48,7 +48,8 @@ static beast_protocol protocol_of(const beast_engine *engine, uint32_t lane)
 
 static beast_status open_lanes(beast_engine *engine)
 {
-    const beast_lane_sizes sizes = {engine->config.usage_ring, engine->config.miss_ring, HANDOVER_RING};
+    const beast_lane_sizes sizes = {engine->config.usage_ring, engine->config.miss_ring, HANDOVER_RING,
+                                    engine->config.usage_folder, engine->config.boot};
     uint32_t workers = engine->config.workers, n = 2 * workers + 1;
 
     engine->lanes = aligned_alloc(BEAST_CACHE_LINE, n * sizeof *engine->lanes);
@@ -58,8 +59,10 @@ static beast_status open_lanes(beast_engine *engine)
     memset(engine->lanes, 0, n * sizeof *engine->lanes);
     engine->n_lanes = n;
     for (uint32_t i = 0; i < n; i++) {
-        if (beast_lane_open(&engine->lanes[i], &engine->shared, (uint8_t)i, protocol_of(engine, i), &sizes))
-            return BEAST_NO_MEMORY;
+        beast_status status =
+            beast_lane_open(&engine->lanes[i], &engine->shared, (uint8_t)i, protocol_of(engine, i), &sizes);
+        if (status)
+            return status;
         engine->shared.readers.reader[i] = &engine->lanes[i].reader;
     }
     engine->shared.readers.count = n;
@@ -85,12 +88,16 @@ beast_engine *beast_engine_new(const beast_engine_config *config)
     engine->udp_port = engine->http_port = -1;
     engine->shared.wake_fd = engine->shared.usage_fd = -1;
     memcpy(engine->host, config->host, strlen(config->host) + 1);
-    if (open_shared(engine) || open_lanes(engine)) {
+    beast_status status = open_shared(engine);
+    if (status == BEAST_OK)
+        status = open_lanes(engine);
+    if (status != BEAST_OK) {
+        int error = status == BEAST_SYSTEM ? errno : ENOMEM;
         beast_engine_free(engine);
-        errno = ENOMEM;
+        errno = error;
         return NULL;
     }
-    engine->config.node = engine->config.host = NULL; /* the caller's memory */
+    engine->config.node = engine->config.host = engine->config.usage_folder = NULL; /* the caller's memory */
     return engine;
 }
 
@@ -116,12 +123,24 @@ void beast_engine_free(beast_engine *engine)
 
 /* ---- the main thread's own requests ---- */
 
+/* The main thread's own answers are sent by others, who don't say when. */
+static void count_as_sent(beast_lane *lane)
+{
+    uint32_t n = beast_usage_unsent(lane->usage);
+
+    beast_usage_sent(lane->usage, n, 0);
+    beast_count(&lane->counters, BEAST_COUNTER_usage_records, n);
+}
+
+/* By UDP. */
 static void serve_own(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
                       beast_key *admitted, const beast_moment *moment)
 {
     beast_incoming_put(&engine->own->in, 0, datagram, len, peer);
     beast_incoming_begin(&engine->own->in, 1);
+    engine->own->lane->asked_by = BEAST_PROTOCOL_UDP;
     beast_batch_serve(engine->own, admitted, moment);
+    engine->own->lane->asked_by = engine->own->lane->protocol;
 }
 
 uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t len, const struct sockaddr *peer,
@@ -140,7 +159,8 @@ uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t 
     }
     own->tally.sent = n;
     own->tally.unsent = own->out.count - n;
-    beast_outgoing_init(&own->out, false);
+    beast_outgoing_clear(&own->out);
+    count_as_sent(own->lane);
     beast_batch_publish(own);
     return n;
 }
@@ -160,7 +180,8 @@ void beast_engine_query(beast_engine *engine, const beast_request *req, beast_qu
     beast_answer_body(lane, req, &lookup, admitted, moment, out, reply);
     lane->waits = false;
     beast_reader_leave(&lane->reader);
-    beast_usage_publish(lane->usage, lane->shared->usage_fd);
+    count_as_sent(lane);
+    beast_usage_wake(lane->usage, lane->shared->usage_fd);
 }
 
 beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)
@@ -174,6 +195,7 @@ beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, c
     own->fd = engine->workers[miss->lane].udp_fd;
     serve_own(engine, miss->datagram, miss->len, (const struct sockaddr *)&miss->peer,
               beast_key_by_number(engine->shared.keys, miss->key_number), moment);
+    beast_usage_received(own->lane->usage, miss->received_ns);
     beast_batch_send(own);
     own->tally.received = 0; /* it was counted when it came */
     own->tally.resumed = 1;

@@ -19,6 +19,8 @@ typedef struct beast_engine_config {
     uint32_t udp_buffer;       /* bytes, 32 MB unless configured */
     uint32_t max_keys, max_instruments;
     uint32_t usage_ring, miss_ring;
+    const char *usage_folder;  /* where the usage rings' files lie; NULL: none, a killed process leaves no records */
+    int64_t boot;              /* CLOCK_REALTIME in ns: names this life of the server, in the files and elsewhere */
     uint32_t source_per_second;
     uint32_t http_connections_per_source; /* 0: no limit */
     int64_t ttl_ns;
@@ -30,7 +32,8 @@ typedef struct beast_engine_config {
 
 typedef struct beast_engine beast_engine;
 
-/* NULL: out of memory, or a value outside what is written above (errno: ENOMEM, EINVAL). */
+/* NULL: out of memory, a value outside what is written above (errno: ENOMEM, EINVAL), or a usage ring's file that could
+ * not be made (the system's errno). */
 beast_engine *beast_engine_new(const beast_engine_config *config);
 void beast_engine_free(beast_engine *engine); /* stopped engines only */
 

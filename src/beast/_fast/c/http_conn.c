@@ -26,7 +26,7 @@ static bool buffers_open(beast_http_buffers *buffers, uint32_t count, size_t siz
     return true;
 }
 
-static uint8_t *take_buffer(beast_http_buffers *buffers)
+static void *take_buffer(beast_http_buffers *buffers)
 {
     void *buffer = buffers->free;
     if (buffer)
@@ -34,13 +34,12 @@ static uint8_t *take_buffer(beast_http_buffers *buffers)
     return buffer;
 }
 
-static void give_buffer(beast_http_buffers *buffers, uint8_t **buffer)
+static void give_buffer(beast_http_buffers *buffers, void *buffer)
 {
-    if (!*buffer)
+    if (!buffer)
         return;
-    *(void **)(void *)*buffer = buffers->free;
-    buffers->free = *buffer;
-    *buffer = NULL;
+    *(void **)buffer = buffers->free;
+    buffers->free = buffer;
 }
 
 static void unlink_wait(beast_http_conn *conn)
@@ -78,7 +77,7 @@ bool beast_http_pool_open(beast_http_pool *pool, beast_lane *lane, const beast_h
         pool->free_slots = &pool->slots[i];
     }
     return buffers_open(&pool->reads, buffers, BEAST_HTTP_READ) &&
-           buffers_open(&pool->writes, buffers, BEAST_HTTP_WRITE);
+           buffers_open(&pool->writes, buffers, sizeof(beast_http_unsent));
 }
 
 void beast_http_pool_close(beast_http_pool *pool)
@@ -130,8 +129,8 @@ void beast_http_conn_forget(beast_http_pool *pool, beast_http_conn *conn)
     if (pool->sources)
         beast_http_sources_leave(pool->sources, conn->source);
     unlink_wait(conn);
-    give_buffer(&pool->reads, &conn->unread);
-    give_buffer(&pool->writes, &conn->unsent);
+    give_buffer(&pool->reads, conn->unread);
+    beast_http_drop_unsent(pool, conn);
     conn->open = false;
     conn->next = pool->free_slots;
     pool->free_slots = conn;
@@ -162,7 +161,7 @@ static void make_room(beast_http_pool *pool, const beast_http_conn *conn, bool u
     for (int wait = unread ? BEAST_HTTP_WAIT_HEAD : BEAST_HTTP_WAIT_SEND; wait < BEAST_HTTP_WAITS; wait++) {
         const beast_http_conn *ring = &pool->waits[wait];
         for (beast_http_conn *at = ring->next; at != ring; at = at->next)
-            if (at != conn && (unread ? at->unread : at->unsent)) {
+            if (at != conn && (unread ? at->unread != NULL : at->unsent != NULL)) {
                 beast_count(&pool->lane->counters, BEAST_COUNTER_http_overloaded, 1);
                 beast_http_conn_close(pool, at);
                 return;
@@ -174,7 +173,8 @@ void beast_http_keep_unread(beast_http_pool *pool, beast_http_conn *conn, const 
 {
     conn->unread_len = len & 0x7FFF;
     if (len == 0) {
-        give_buffer(&pool->reads, &conn->unread);
+        give_buffer(&pool->reads, conn->unread);
+        conn->unread = NULL;
         return;
     }
     if (!conn->unread && !(conn->unread = take_buffer(&pool->reads))) {
@@ -184,20 +184,32 @@ void beast_http_keep_unread(beast_http_pool *pool, beast_http_conn *conn, const 
     memcpy(conn->unread, bytes, len);
 }
 
-void beast_http_keep_unsent(beast_http_pool *pool, beast_http_conn *conn, const uint8_t *bytes, uint32_t len)
+void beast_http_keep_unsent(beast_http_pool *pool, beast_http_conn *conn, const uint8_t *bytes, uint32_t len,
+                            const beast_http_owed *owed, int64_t received_ns)
 {
+    beast_usage_ring *ring = pool->lane->usage;
     if (!conn->unsent && !(conn->unsent = take_buffer(&pool->writes))) {
         make_room(pool, conn, false);
         conn->unsent = take_buffer(&pool->writes);
     }
     conn->unsent_at = 0;
     conn->unsent_len = len & 0x1FFFF;
-    memcpy(conn->unsent, bytes, len);
+    memcpy(conn->unsent->bytes, bytes, len);
+    conn->unsent->owed = *owed;
+    conn->unsent->booked = 0;
+    conn->unsent->received_ns = received_ns;
+    for (uint32_t i = 0; i < owed->count; i++)
+        conn->unsent->record[i] = *beast_usage_at(ring, i);
+    beast_usage_drop(ring, owed->count);
 }
 
 void beast_http_drop_unsent(beast_http_pool *pool, beast_http_conn *conn)
 {
-    give_buffer(&pool->writes, &conn->unsent);
+    beast_http_unsent *unsent = conn->unsent;
+    if (unsent)
+        beast_lane_refund(pool->lane, unsent->record + unsent->booked, unsent->owed.count - unsent->booked);
+    give_buffer(&pool->writes, unsent);
+    conn->unsent = NULL;
     conn->unsent_at = conn->unsent_len = 0;
 }
 

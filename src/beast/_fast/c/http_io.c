@@ -139,6 +139,7 @@ static void run_round(beast_http *http, const struct epoll_event *events, int n)
     bool accepts = false;
     http->moment = beast_moment_now();
     beast_http_heads_refresh(&http->heads, http->moment.wall_ns);
+    beast_usage_received(http->lane->usage, http->moment.now_ns);
     beast_reader_enter(&http->lane->reader);
     serve_ready(http);
     for (int i = 0; i < n; i++) {
@@ -148,7 +149,7 @@ static void run_round(beast_http *http, const struct epoll_event *events, int n)
             accepts = true;
     }
     beast_reader_leave(&http->lane->reader);
-    beast_usage_publish(http->lane->usage, http->lane->shared->usage_fd);
+    beast_usage_wake(http->lane->usage, http->lane->shared->usage_fd);
     beast_http_expire(&http->pool, http->moment.now_ns);
     if (accepts && http->listen_fd >= 0)
         accept_some(http);

@@ -16,15 +16,36 @@ typedef struct turn {
     bool failed; /* the client is gone */
 } turn;
 
+/* How many more answers than `from` are whole within `len` bytes. */
+static uint32_t whole(const beast_http_owed *owed, uint32_t from, uint32_t len)
+{
+    uint32_t n = from;
+    while (n < owed->count && owed->end[n] <= len)
+        n++;
+    return n - from;
+}
+
+/* An answer is paid for once the kernel has its last byte. */
+static void book(beast_http *http, uint32_t sent)
+{
+    beast_http_owed *owed = &http->owed;
+    uint32_t n = whole(owed, 0, sent);
+    beast_lane_sent(http->lane, n);
+    owed->count -= n;
+    for (uint32_t i = 0; i < owed->count; i++)
+        owed->end[i] = owed->end[i + n] - sent;
+}
+
 static void send_answers(beast_http *http, const beast_http_conn *conn, turn *now)
 {
     if (now->out_len == 0)
         return;
+    beast_usage_sending(http->lane->usage, http->owed.count);
     ssize_t sent = send(conn->fd, http->out, now->out_len, MSG_NOSIGNAL);
-    if (sent < 0) {
-        now->failed = errno != EAGAIN && errno != EINTR;
+    now->failed = sent < 0 && errno != EAGAIN && errno != EINTR;
+    book(http, sent > 0 ? (uint32_t)sent : 0);
+    if (sent <= 0)
         return;
-    }
     now->out_len -= (uint32_t)sent;
     if (now->out_len > 0)
         memmove(http->out, http->out + sent, now->out_len);
@@ -57,16 +78,23 @@ static bool answer_one(beast_http *http, beast_http_conn *conn, turn *now, bool 
         conn->leaving = true; /* the ASGI side asks the slower tiers */
         return false;
     }
+    if (reply.recorded)
+        http->owed.end[http->owed.count++] = now->out_len;
     now->answered += http->request.consumed;
     conn->closing = close;
     return !close;
+}
+
+static bool has_room(const beast_http *http, const turn *now)
+{
+    return now->out_len <= BEAST_HTTP_WRITE - BEAST_HTTP_ANSWER_MAX && http->owed.count < BEAST_HTTP_OWED;
 }
 
 /* As many requests as are whole, as long as the client takes the answers. */
 static void answer_all(beast_http *http, beast_http_conn *conn, turn *now, bool more)
 {
     do {
-        while (now->answered < now->in_len && now->out_len <= BEAST_HTTP_WRITE - BEAST_HTTP_ANSWER_MAX)
+        while (now->answered < now->in_len && has_room(http, now))
             if (!answer_one(http, conn, now, more)) {
                 send_answers(http, conn, now);
                 return;
@@ -115,9 +143,12 @@ static void take_turn(beast_http *http, beast_http_conn *conn, uint32_t len, boo
     const uint8_t *rest = now.in + now.answered;
     uint32_t rest_len = now.in_len - now.answered;
     if (now.failed) {
+        beast_lane_unsent(http->lane, http->owed.count);
+        http->owed.count = 0;
         beast_http_conn_close(&http->pool, conn);
     } else if (now.out_len > 0) {
-        beast_http_keep_unsent(&http->pool, conn, http->out, now.out_len);
+        beast_http_keep_unsent(&http->pool, conn, http->out, now.out_len, &http->owed, now_ns);
+        http->owed.count = 0;
         beast_http_keep_unread(&http->pool, conn, rest, rest_len);
         beast_http_conn_wait(&http->pool, conn, BEAST_HTTP_WAIT_SEND, true, now_ns);
     } else if (conn->leaving) {
@@ -154,9 +185,52 @@ void beast_http_serve(beast_http *http, beast_http_conn *conn, bool ending)
     take_turn(http, conn, kept + (uint32_t)got, ending || (uint32_t)got == room);
 }
 
+/* The records of what a slow reader is still owed, in the lane's ring for the time of one send. */
+static uint32_t claim_again(beast_lane *lane, const beast_http_unsent *unsent)
+{
+    uint32_t n = 0;
+    for (uint32_t i = unsent->booked; i < unsent->owed.count; i++, n++) {
+        beast_usage *record = beast_usage_claim(lane->usage);
+        if (!record)
+            break;
+        uint64_t sequence = record->sequence;
+        *record = unsent->record[i];
+        record->sequence = sequence;
+    }
+    return n;
+}
+
+/* Of `claimed` records `done` are sent, and perhaps some that found no room in the ring. */
+static void book_again(beast_lane *lane, beast_http_unsent *unsent, uint32_t claimed, uint32_t done)
+{
+    uint32_t sent = done < claimed ? done : claimed;
+    beast_lane_sent(lane, sent);
+    beast_usage_drop(lane->usage, claimed - sent);
+    for (uint32_t lost = sent; lost < done; lost++) {
+        beast_usage_lose(lane->usage);
+        beast_count(&lane->counters, BEAST_COUNTER_usage_lost, 1);
+    }
+    unsent->booked += done;
+}
+
+static ssize_t send_again(beast_http *http, const beast_http_conn *conn)
+{
+    beast_lane *lane = http->lane;
+    beast_http_unsent *unsent = conn->unsent;
+    uint32_t claimed = claim_again(lane, unsent);
+    beast_usage_received(lane->usage, unsent->received_ns);
+    beast_usage_sending(lane->usage, claimed);
+    ssize_t sent =
+        send(conn->fd, unsent->bytes + conn->unsent_at, conn->unsent_len - conn->unsent_at, MSG_NOSIGNAL);
+    uint32_t len = conn->unsent_at + (sent > 0 ? (uint32_t)sent : 0);
+    book_again(lane, unsent, claimed, whole(&unsent->owed, unsent->booked, len));
+    beast_usage_received(lane->usage, http->moment.now_ns);
+    return sent;
+}
+
 void beast_http_resume(beast_http *http, beast_http_conn *conn)
 {
-    ssize_t sent = send(conn->fd, conn->unsent + conn->unsent_at, conn->unsent_len - conn->unsent_at, MSG_NOSIGNAL);
+    ssize_t sent = send_again(http, conn);
     if (sent < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (sent < 0) {

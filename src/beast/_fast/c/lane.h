@@ -48,7 +48,7 @@ typedef struct beast_lane {
     beast_shared *shared;
     uint8_t number;   /* unique in the engine: UDP lanes first, then the HTTP lanes, the main thread's last */
     uint8_t protocol; /* beast_protocol */
-    uint64_t usage_sequence;
+    uint8_t asked_by; /* beast_protocol of what it answers now: the main thread's answers parked UDP requests, too */
     beast_key_cache *keys;
     beast_usage_ring *usage;
     beast_miss_ring *misses;          /* UDP lanes only, else NULL */
@@ -69,11 +69,21 @@ void beast_shared_set_parking(beast_shared *shared, bool park_misses, int64_t pa
 
 typedef struct beast_lane_sizes {
     uint32_t usage_ring, miss_ring, handover_ring; /* powers of two */
+    const char *usage_folder; /* of its usage ring's file; NULL: none */
+    int64_t boot;
 } beast_lane_sizes;
 
-/* Makes a zeroed lane's rings and caches, those that its protocol needs. On NO_MEMORY the caller closes it. */
+/* Makes a zeroed lane's rings and caches, those that its protocol needs. On NO_MEMORY, or SYSTEM with errno, the caller
+ * closes it. */
 beast_status beast_lane_open(beast_lane *lane, beast_shared *shared, uint8_t number, beast_protocol protocol,
                              const beast_lane_sizes *sizes);
 void beast_lane_close(beast_lane *lane);
+
+/* The kernel has the answers of the lane's first `n` unsent usage records. */
+void beast_lane_sent(beast_lane *lane, uint32_t n);
+/* It will never have them: the records are no more, and their keys get back what the answers cost. */
+void beast_lane_unsent(beast_lane *lane, uint32_t n);
+/* The same for records kept elsewhere. */
+void beast_lane_refund(beast_lane *lane, const beast_usage *records, uint32_t n);
 
 #endif

@@ -103,15 +103,21 @@ typedef struct beast_segment_size { /* a control message: how long each datagram
     _Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
 } beast_segment_size;
 
+/* Some datagrams end an answer that has a usage record: `records` counts these. */
 typedef struct beast_outgoing {
-    uint32_t count; /* messages */
-    bool merges;    /* the socket can */
-    bool open;      /* the last message can take one more datagram */
+    uint32_t count;   /* messages */
+    uint32_t at;      /* the first that waits to be sent */
+    uint32_t records; /* of all that wait */
+    uint32_t polls;   /* how often a full buffer may still be waited for */
+    bool merges;      /* the socket can */
+    bool open;        /* the last message can take one more datagram */
+    bool apart;       /* message `at` goes datagram by datagram: the kernel refused it as a whole */
     uint8_t *end;   /* where the next datagram is to be written: right behind the last */
     struct mmsghdr head[BEAST_BATCH];
     struct iovec part[BEAST_BATCH];
     uint16_t datagrams[BEAST_BATCH]; /* in each message */
     uint16_t cut[BEAST_BATCH];       /* as in beast_incoming */
+    uint64_t recorded[BEAST_BATCH];  /* which datagrams of a message have a record, the first one by the lowest bit */
     beast_segment_size control[BEAST_BATCH];
     _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_SEND_ROOM];
 } beast_outgoing;
@@ -125,12 +131,36 @@ static inline bool beast_outgoing_has_room(const beast_outgoing *out)
 }
 
 /* `len` bytes were written at out->end, for `peer`, which must stay where it is until they are sent. What is for the
- * same pointer as the one before may be merged with it. */
-void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len);
+ * same pointer as the one before may be merged with it. `recorded`: with it an answer ends that has a usage record. */
+void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len, bool recorded);
 
-/* Sends what waits and forgets it: what the kernel would not take at first is tried again for a bounded time, a
- * merged message that it refuses goes datagram by datagram, a bad address is skipped. Returns how many datagrams were
- * sent; *lost grows by the others. */
-uint32_t beast_udp_send(int fd, beast_outgoing *out, uint64_t *lost);
+/* What one system call has done to the first datagrams that wait. They wait no longer, unless it is LATER. */
+typedef enum beast_send_result {
+    BEAST_SEND_TAKEN,   /* the kernel has them; perhaps none, and it goes on in another way */
+    BEAST_SEND_LATER,   /* the buffer is full: beast_udp_wait */
+    BEAST_SEND_REFUSED, /* a bad address, no way out, or full for too long */
+} beast_send_result;
+
+typedef struct beast_send_step {
+    uint32_t datagrams, records;
+} beast_send_step;
+
+static inline bool beast_outgoing_waits(const beast_outgoing *out)
+{
+    return out->at < out->count;
+}
+
+/* How many of the first records the next step may take along. */
+static inline uint32_t beast_outgoing_stake(const beast_outgoing *out)
+{
+    return out->apart ? (uint32_t)(out->recorded[out->at] & 1) : out->records;
+}
+
+/* While something waits: one system call. A merged message that the kernel refuses goes datagram by datagram from then
+ * on. */
+beast_send_result beast_udp_send_step(int fd, beast_outgoing *out, beast_send_step *step);
+void beast_udp_wait(int fd); /* for room in the buffer, a bounded time */
+/* All is sent or refused: the room is free again. */
+void beast_outgoing_clear(beast_outgoing *out);
 
 #endif

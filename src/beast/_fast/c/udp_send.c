@@ -13,10 +13,8 @@
 
 void beast_outgoing_init(beast_outgoing *out, bool merges)
 {
-    out->count = 0;
     out->merges = merges;
-    out->open = false;
-    out->end = out->bytes;
+    beast_outgoing_clear(out);
     for (uint32_t i = 0; i < BEAST_BATCH; i++) {
         struct cmsghdr *size = (struct cmsghdr *)out->control[i].bytes;
         *size = (struct cmsghdr){
@@ -25,17 +23,26 @@ void beast_outgoing_init(beast_outgoing *out, bool merges)
     }
 }
 
+void beast_outgoing_clear(beast_outgoing *out)
+{
+    out->count = out->at = out->records = 0;
+    out->polls = SEND_POLLS;
+    out->open = out->apart = false;
+    out->end = out->bytes;
+}
+
 static inline bool merges_with_last(const beast_outgoing *out, const beast_peer *peer, uint32_t len)
 {
     uint32_t at = out->count - 1;
     return out->open && out->head[at].msg_hdr.msg_name == (const void *)peer && len <= out->cut[at];
 }
 
-static void merge(beast_outgoing *out, uint32_t len)
+static void merge(beast_outgoing *out, uint32_t len, bool recorded)
 {
     uint32_t at = out->count - 1;
     struct msghdr *head = &out->head[at].msg_hdr;
 
+    out->recorded[at] |= (uint64_t)recorded << out->datagrams[at];
     if (out->datagrams[at]++ == 1) {
         head->msg_control = out->control[at].bytes;
         head->msg_controllen = sizeof out->control[at].bytes;
@@ -47,10 +54,11 @@ static void merge(beast_outgoing *out, uint32_t len)
                 out->part[at].iov_len + len <= MERGED_BYTES;
 }
 
-void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len)
+void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len, bool recorded)
 {
+    out->records += recorded;
     if (merges_with_last(out, peer, len)) {
-        merge(out, len);
+        merge(out, len, recorded);
     } else {
         uint32_t at = out->count++;
         struct msghdr *head = &out->head[at].msg_hdr;
@@ -62,67 +70,102 @@ void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t le
         out->part[at].iov_len = len;
         out->datagrams[at] = 1;
         out->cut[at] = (uint16_t)len;
+        out->recorded[at] = recorded;
         out->open = out->merges;
     }
     out->end += len;
 }
 
-static bool may_send_soon(int error, int fd, uint32_t *polls)
+static bool may_send_soon(int error, beast_outgoing *out)
 {
     if (error == EINTR)
         return true;
-    if (error != EAGAIN && error != EWOULDBLOCK && error != ENOBUFS)
-        return false;
-    if (*polls == 0)
-        return false;
-    --*polls;
-    struct pollfd wait = {.fd = fd, .events = POLLOUT};
-    poll(&wait, 1, SEND_POLL_MS);
-    return true;
+    return (error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS) && out->polls > 0;
 }
 
-/* Datagram by datagram: the way out of this message may have no UDP_SEGMENT, or be too narrow for it. */
-static uint32_t send_apart(int fd, const beast_outgoing *out, uint32_t at, uint32_t *polls)
+void beast_udp_wait(int fd)
 {
-    struct iovec part = {.iov_base = out->part[at].iov_base};
-    struct msghdr head = out->head[at].msg_hdr;
-    size_t left = out->part[at].iov_len;
-    uint32_t sent = 0;
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    poll(&wait, 1, SEND_POLL_MS);
+}
 
+/* The first `n` messages wait no longer. */
+static void leave(beast_outgoing *out, uint32_t n, beast_send_step *step)
+{
+    bool all = out->at + n == out->count;
+
+    step->records = all ? out->records : 0;
+    for (; n > 0; n--, out->at++) {
+        step->datagrams += out->datagrams[out->at];
+        if (!all)
+            step->records += (uint32_t)__builtin_popcountll(out->recorded[out->at]);
+    }
+    out->records -= step->records;
+}
+
+/* The first datagram of the first message waits no longer. */
+static void leave_one(beast_outgoing *out, beast_send_step *step)
+{
+    uint32_t at = out->at;
+
+    step->datagrams = 1;
+    step->records = (uint32_t)(out->recorded[at] & 1);
+    out->records -= step->records;
+    out->recorded[at] >>= 1;
+    out->part[at].iov_base = (uint8_t *)out->part[at].iov_base + out->cut[at];
+    if (--out->datagrams[at] > 0) {
+        out->part[at].iov_len -= out->cut[at];
+        return;
+    }
+    out->apart = false;
+    out->at++;
+}
+
+static ssize_t send_one(int fd, const beast_outgoing *out)
+{
+    uint32_t at = out->at;
+    struct iovec part = out->part[at];
+    struct msghdr head = out->head[at].msg_hdr;
+
+    part.iov_len = part.iov_len < out->cut[at] ? part.iov_len : out->cut[at];
     head.msg_iov = &part;
     head.msg_control = NULL;
     head.msg_controllen = 0;
-    for (; left > 0; left -= part.iov_len, part.iov_base = (uint8_t *)part.iov_base + part.iov_len) {
-        part.iov_len = left < out->cut[at] ? left : out->cut[at];
-        ssize_t done;
-        do
-            done = sendmsg(fd, &head, MSG_DONTWAIT);
-        while (done < 0 && may_send_soon(errno, fd, polls));
-        sent += done >= 0;
-    }
-    return sent;
+    return sendmsg(fd, &head, MSG_DONTWAIT);
 }
 
-uint32_t beast_udp_send(int fd, beast_outgoing *out, uint64_t *lost)
+/* After an error. */
+static beast_send_result refuse(beast_outgoing *out, int error, beast_send_step *step)
 {
-    uint32_t at = 0, sent = 0, waiting = 0, polls = SEND_POLLS;
-
-    for (uint32_t i = 0; i < out->count; i++)
-        waiting += out->datagrams[i];
-    while (at < out->count) {
-        int n = sendmmsg(fd, out->head + at, out->count - at, MSG_DONTWAIT);
-        if (n > 0) {
-            while (n--)
-                sent += out->datagrams[at++];
-        } else if (!may_send_soon(errno, fd, &polls)) {
-            if (out->datagrams[at] > 1)
-                sent += send_apart(fd, out, at, &polls);
-            at++;
-        }
+    if (may_send_soon(error, out)) {
+        out->polls -= error != EINTR;
+        return BEAST_SEND_LATER;
     }
-    out->count = 0;
-    out->open = false;
-    out->end = out->bytes;
-    *lost += waiting - sent;
-    return sent;
+    if (out->apart) {
+        leave_one(out, step);
+        return BEAST_SEND_REFUSED;
+    }
+    if (out->datagrams[out->at] > 1) {
+        /* The way out of this message may have no UDP_SEGMENT, or be too narrow for it. */
+        out->apart = true;
+        return BEAST_SEND_TAKEN;
+    }
+    leave(out, 1, step);
+    return BEAST_SEND_REFUSED;
+}
+
+beast_send_result beast_udp_send_step(int fd, beast_outgoing *out, beast_send_step *step)
+{
+    *step = (beast_send_step){0};
+    if (out->apart) {
+        if (send_one(fd, out) < 0)
+            return refuse(out, errno, step);
+        leave_one(out, step);
+        return BEAST_SEND_TAKEN;
+    }
+    int n = sendmmsg(fd, out->head + out->at, out->count - out->at, MSG_DONTWAIT);
+    if (n <= 0)
+        return refuse(out, errno, step);
+    leave(out, (uint32_t)n, step);
+    return BEAST_SEND_TAKEN;
 }

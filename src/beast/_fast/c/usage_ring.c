@@ -1,67 +1,153 @@
 #include "usage_ring.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "spsc.h"
-
 struct beast_usage_ring {
-    beast_spsc ends;
-    uint64_t wake_at; /* producer: once so many are claimed the ring may be half full */
-    uint64_t taken;   /* consumer: records before it have been read */
-    beast_usage record[];
+    /* The producer's own. */
+    _Alignas(BEAST_CACHE_LINE) uint64_t claimed;
+    uint64_t published;
+    uint64_t tail_seen; /* its last look at the consumer's end */
+    uint64_t sequence;  /* of the last one claimed or lost */
+    int64_t received_ns;
+    uint64_t wake_at; /* once so many are claimed the ring may be half full */
+    /* Constant. */
+    _Alignas(BEAST_CACHE_LINE) beast_usage_page *page;
+    beast_usage *record;
+    uint64_t capacity;
+    beast_usage_file file;
+    /* The consumer's own. */
+    _Alignas(BEAST_CACHE_LINE) uint64_t taken; /* records before it have been read */
 };
 
-beast_usage_ring *beast_usage_ring_new(uint32_t capacity)
+beast_usage_ring *beast_usage_ring_open(const char *folder, int64_t boot, uint32_t lane, uint32_t capacity)
 {
-    size_t size = sizeof(beast_usage_ring) + capacity * sizeof(beast_usage);
-    beast_usage_ring *ring = aligned_alloc(_Alignof(beast_usage_ring), (size + 63) & ~(size_t)63);
-    if (ring && !beast_spsc_init(&ring->ends, capacity)) {
-        free(ring);
+    beast_usage_ring *ring = aligned_alloc(_Alignof(beast_usage_ring), sizeof *ring);
+    if (!ring)
         return NULL;
+    *ring = (beast_usage_ring){.capacity = capacity, .wake_at = capacity / 2};
+    beast_status status = beast_usage_file_open(&ring->file, folder, boot, lane, capacity);
+    if (status == BEAST_OK) {
+        ring->page = ring->file.page;
+        ring->record = ring->file.record;
+        return ring;
     }
-    if (ring)
-        ring->wake_at = capacity / 2, ring->taken = 0;
-    return ring;
+    int error = status == BEAST_SYSTEM ? errno : status == BEAST_NO_MEMORY ? ENOMEM : EINVAL;
+    free(ring);
+    errno = error;
+    return NULL;
 }
 
-void beast_usage_ring_free(beast_usage_ring *ring) { free(ring); }
+beast_usage_ring *beast_usage_ring_new(uint32_t capacity) { return beast_usage_ring_open(NULL, 0, 0, capacity); }
+
+void beast_usage_ring_free(beast_usage_ring *ring)
+{
+    if (!ring)
+        return;
+    beast_usage_file_close(&ring->file, ring->claimed);
+    free(ring);
+}
+
+/* ---- producer ---- */
+
+static inline beast_usage *at(beast_usage_ring *ring, uint64_t place)
+{
+    return &ring->record[place & (ring->capacity - 1)];
+}
+
+static inline uint64_t look_at_tail(beast_usage_ring *ring)
+{
+    return ring->tail_seen = atomic_load_explicit(&ring->page->tail, memory_order_acquire);
+}
+
+void beast_usage_received(beast_usage_ring *ring, int64_t now_ns) { ring->received_ns = now_ns; }
 
 beast_usage *beast_usage_claim(beast_usage_ring *ring)
 {
-    uint64_t at;
-    return beast_spsc_claim(&ring->ends, &at) ? &ring->record[at] : NULL;
+    if (ring->claimed - ring->tail_seen == ring->capacity && ring->claimed - look_at_tail(ring) == ring->capacity)
+        return NULL;
+    beast_usage *record = at(ring, ring->claimed++);
+    record->sequence = ++ring->sequence;
+    return record;
+}
+
+void beast_usage_lose(beast_usage_ring *ring) { ring->sequence++; }
+
+uint32_t beast_usage_unsent(const beast_usage_ring *ring) { return (uint32_t)(ring->claimed - ring->published); }
+
+beast_usage *beast_usage_at(beast_usage_ring *ring, uint32_t i) { return at(ring, ring->published + i); }
+
+void beast_usage_sending(beast_usage_ring *ring, uint32_t n)
+{
+    /* Whoever looks after a crash sees what this thread did in the order of its program: only the compiler must keep
+     * the records' stores before this one, and this one before the system call. */
+    atomic_signal_fence(memory_order_seq_cst);
+    atomic_store_explicit(&ring->page->sending, ring->published + n, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline uint32_t duration(int64_t from_ns, int64_t to_ns)
+{
+    int64_t ns = to_ns > from_ns ? to_ns - from_ns : 0;
+    return ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
+}
+
+void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns)
+{
+    uint32_t latency_ns = duration(ring->received_ns, now_ns);
+    uint64_t end = ring->published + n;
+
+    /* First no more than was taken is told to be under way, then it is published. */
+    beast_usage_sending(ring, n);
+    for (uint64_t place = ring->published; place < end; place++) {
+        at(ring, place)->key_number = 0;
+        at(ring, place)->latency_ns = latency_ns;
+    }
+    ring->published = end;
+    atomic_store_explicit(&ring->page->head, end, memory_order_release);
+}
+
+void beast_usage_drop(beast_usage_ring *ring, uint32_t n)
+{
+    beast_usage_sending(ring, 0);
+    ring->claimed -= n;
+    ring->sequence -= n;
+    for (uint64_t place = ring->published; place < ring->claimed; place++) {
+        *at(ring, place) = *at(ring, place + n);
+        at(ring, place)->sequence -= n;
+    }
 }
 
 /* Off the hot path: until now the ring could not be half full, wherever the consumer was. */
 static void __attribute__((noinline)) look_at_fill(beast_usage_ring *ring, int wake_fd)
 {
-    uint64_t half = ring->ends.capacity / 2, one = 1;
-    ring->wake_at = beast_spsc_look(&ring->ends) + half;
-    if (ring->ends.claimed < ring->wake_at)
+    uint64_t half = ring->capacity / 2, one = 1;
+    ring->wake_at = look_at_tail(ring) + half;
+    if (ring->claimed < ring->wake_at)
         return;
-    ring->wake_at = ring->ends.claimed + half;
+    ring->wake_at = ring->claimed + half;
     /* It can only fail when the eventfd's count is full: then the consumer has been woken long since. */
     ssize_t ignored = write(wake_fd, &one, sizeof one);
     (void)ignored;
 }
 
-void beast_usage_publish(beast_usage_ring *ring, int wake_fd)
+void beast_usage_wake(beast_usage_ring *ring, int wake_fd)
 {
-    beast_spsc_publish(&ring->ends);
-    if (ring->ends.claimed >= ring->wake_at)
+    if (ring->claimed >= ring->wake_at)
         look_at_fill(ring, wake_fd);
 }
 
+/* ---- consumer ---- */
+
 uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max)
 {
-    uint64_t at = ring->taken & (ring->ends.capacity - 1);
-    uint64_t waiting = atomic_load_explicit(&ring->ends.head, memory_order_acquire) - ring->taken;
+    uint64_t waiting = atomic_load_explicit(&ring->page->head, memory_order_acquire) - ring->taken;
     uint64_t n = waiting < max ? waiting : max;
-    uint64_t to_end = ring->ends.capacity - at;
+    uint64_t from = ring->taken & (ring->capacity - 1), to_end = ring->capacity - from;
     uint64_t first = n < to_end ? n : to_end;
-    memcpy(out, ring->record + at, first * sizeof *out);
+    memcpy(out, ring->record + from, first * sizeof *out);
     memcpy(out + first, ring->record, (n - first) * sizeof *out);
     ring->taken += n;
     return (uint32_t)n;
@@ -69,9 +155,18 @@ uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max
 
 uint32_t beast_usage_held(const beast_usage_ring *ring)
 {
-    return (uint32_t)(ring->taken - atomic_load_explicit(&ring->ends.tail, memory_order_relaxed));
+    return (uint32_t)(ring->taken - atomic_load_explicit(&ring->page->tail, memory_order_relaxed));
 }
 
-void beast_usage_release(beast_usage_ring *ring, uint32_t n) { beast_spsc_release(&ring->ends, n); }
+void beast_usage_release(beast_usage_ring *ring, uint32_t n)
+{
+    uint64_t tail = atomic_load_explicit(&ring->page->tail, memory_order_relaxed);
+    atomic_store_explicit(&ring->page->tail, tail + n, memory_order_release);
+}
 
-uint32_t beast_usage_fill(const beast_usage_ring *ring) { return (uint32_t)beast_spsc_fill(&ring->ends); }
+uint32_t beast_usage_fill(const beast_usage_ring *ring)
+{
+    uint64_t tail = atomic_load_explicit(&ring->page->tail, memory_order_relaxed);
+    uint64_t fill = atomic_load_explicit(&ring->page->head, memory_order_relaxed) - tail;
+    return (uint32_t)(fill < ring->capacity ? fill : ring->capacity);
+}

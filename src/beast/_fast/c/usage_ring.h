@@ -1,30 +1,49 @@
 /* One fixed record per answered request, from one lane to the drainer. One producer, one consumer.
- * The producer writes with ordinary stores and publishes its head once a batch. When the ring is half full it
- * wakes the consumer, at most once for as many records as half the ring holds. */
+ *
+ * The producer claims records with ordinary stores. When a send is about to begin it says how many go along, and when
+ * the kernel has them it publishes them, once a system call; a killed process leaves both behind where the ring lies in
+ * a file. What could not be sent is taken back. When the ring is half full the producer wakes the consumer, at most once
+ * for as many records as half the ring holds. */
 #ifndef BEAST_USAGE_RING_H
 #define BEAST_USAGE_RING_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "sizes.h"
-#include "status.h"
-#include "usage_record.h"
+#include "usage_file.h"
 
 typedef struct beast_usage_ring beast_usage_ring;
 
-beast_usage_ring *beast_usage_ring_new(uint32_t capacity /* a power of two */);
+/* As beast_usage_file_open; NULL with errno: EINVAL, ENOMEM, or what the system said. */
+beast_usage_ring *beast_usage_ring_open(const char *folder, int64_t boot, uint32_t lane, uint32_t capacity);
+beast_usage_ring *beast_usage_ring_new(uint32_t capacity); /* without a file */
 void beast_usage_ring_free(beast_usage_ring *ring);
-/* Producer: the next free record, or NULL when the ring is full (count it); not visible before publish. */
+
+/* ---- producer ---- */
+
+/* CLOCK_MONOTONIC when the requests came whose records are claimed from now on. */
+void beast_usage_received(beast_usage_ring *ring, int64_t now_ns);
+/* The next record, numbered, or NULL when the ring is full: then count it, and say that it is lost. */
 beast_usage *beast_usage_claim(beast_usage_ring *ring);
-/* What was claimed is the consumer's to read. `wake_fd` is an eventfd, or -1. */
-void beast_usage_publish(beast_usage_ring *ring, int wake_fd);
-/* Consumer: copies out up to `max` records that it has not read before, in order; returns how many. Their places are
- * held until it releases them: the oldest `n` of those held. */
+void beast_usage_lose(beast_usage_ring *ring);
+/* Claimed and neither published nor taken back, the oldest first. */
+uint32_t beast_usage_unsent(const beast_usage_ring *ring);
+beast_usage *beast_usage_at(beast_usage_ring *ring, uint32_t i);
+/* A system call begins that may take the first `n` of them along; 0: none does. */
+void beast_usage_sending(beast_usage_ring *ring, uint32_t n);
+/* It has taken the first `n`: they are the consumer's. `now_ns` tells how long their answers took; 0: nobody knows. */
+void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns);
+/* The first `n` of them never were: those behind move up and are numbered anew. */
+void beast_usage_drop(beast_usage_ring *ring, uint32_t n);
+/* Once a batch. `wake_fd` is an eventfd, or -1. */
+void beast_usage_wake(beast_usage_ring *ring, int wake_fd);
+
+/* ---- consumer ---- */
+
+/* Copies out up to `max` records that it has not read before, in order; returns how many. Their places are held until
+ * it releases them: the oldest `n` of those held. */
 uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max);
 void beast_usage_release(beast_usage_ring *ring, uint32_t n);
 uint32_t beast_usage_held(const beast_usage_ring *ring);
+uint32_t beast_usage_fill(const beast_usage_ring *ring); /* any thread, an estimate */
+
 /* Reads and releases. */
 static inline uint32_t beast_usage_take(beast_usage_ring *ring, beast_usage *out, uint32_t max)
 {
@@ -32,6 +51,5 @@ static inline uint32_t beast_usage_take(beast_usage_ring *ring, beast_usage *out
     beast_usage_release(ring, n);
     return n;
 }
-uint32_t beast_usage_fill(const beast_usage_ring *ring); /* any thread, an estimate */
 
 #endif

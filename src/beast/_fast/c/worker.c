@@ -1,39 +1,31 @@
 #include "worker.h"
 
-#include <time.h>
-
-static int64_t clock_ns(clockid_t which)
-{
-    struct timespec at;
-
-    clock_gettime(which, &at);
-    return at.tv_sec * INT64_C(1000000000) + at.tv_nsec;
-}
+#include "clock.h"
 
 beast_moment beast_moment_now(void)
 {
-    return (beast_moment){.now_ns = clock_ns(CLOCK_MONOTONIC), .wall_ns = clock_ns(CLOCK_REALTIME)};
+    return (beast_moment){.now_ns = beast_clock_ns(CLOCK_MONOTONIC), .wall_ns = beast_clock_ns(CLOCK_REALTIME)};
 }
 
 /* Waking a sleeping processor takes tens of microseconds. Worth looking for a next datagram is only while they come
  * in shorter intervals than that: after a longer wait the next one begins asleep. */
 static uint32_t receive(beast_batch *batch, bool *busy)
 {
-    int64_t begin = batch->spin_ns ? clock_ns(CLOCK_MONOTONIC) : 0;
+    int64_t begin = batch->spin_ns ? beast_clock_ns(CLOCK_MONOTONIC) : 0;
     uint32_t n = 0;
 
-    while (*busy && n == 0 && clock_ns(CLOCK_MONOTONIC) - begin < batch->spin_ns)
+    while (*busy && n == 0 && beast_clock_ns(CLOCK_MONOTONIC) - begin < batch->spin_ns)
         n = beast_udp_receive(batch->fd, &batch->in, MSG_DONTWAIT, &batch->tally.kernel_drops);
     if (n == 0)
         n = beast_udp_receive(batch->fd, &batch->in, 0, &batch->tally.kernel_drops);
-    *busy = batch->spin_ns && clock_ns(CLOCK_MONOTONIC) - begin < batch->spin_ns;
+    *busy = batch->spin_ns && beast_clock_ns(CLOCK_MONOTONIC) - begin < batch->spin_ns;
     return n;
 }
 
 /* From the kernel's stamp on each message to now, when the answers are sent. */
 static void record_latency(beast_batch *batch, uint32_t n)
 {
-    int64_t now_ns = clock_ns(CLOCK_REALTIME);
+    int64_t now_ns = beast_clock_ns(CLOCK_REALTIME);
 
     for (uint32_t i = 0; i < n; i++)
         if (batch->in.stamp_ns[i])

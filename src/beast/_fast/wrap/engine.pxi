@@ -23,6 +23,7 @@ cdef class Engine:
     cdef dict places
     cdef uint32_t *answers
     cdef str host
+    cdef readonly int64_t boot
     cdef int asked_udp_port, asked_http_port
 
     def __cinit__(
@@ -38,6 +39,8 @@ cdef class Engine:
         max_instruments=1 << 14,
         usage_ring=1 << 16,
         miss_ring=1 << 10,
+        usage_dir=None,
+        boot=None,
         source_per_second=50,
         ttl_ms=13_000,
         bint pin=False,
@@ -65,6 +68,10 @@ cdef class Engine:
         config.max_instruments = <uint32_t>between("max_instruments", max_instruments, 1, 1 << 20)
         config.usage_ring = power_of_two("usage_ring", usage_ring, 2, 1 << 24)
         config.miss_ring = power_of_two("miss_ring", miss_ring, 2, 1 << 20)
+        if usage_dir is not None:
+            folder = os.fsencode(usage_dir)
+            config.usage_folder = folder
+        self.boot = config.boot = beast_moment_now().wall_ns if boot is None else between("boot", boot, 0, INT64_MAX)
         config.source_per_second = <uint32_t>between("source_per_second", source_per_second, 0, 1_000_000)
         config.ttl_ns = ns_of_ms("ttl_ms", ttl_ms)
         config.pin = pin
@@ -83,6 +90,8 @@ cdef class Engine:
         self.places = {}
         self.answers = <uint32_t *>PyMem_Calloc(max_instruments, sizeof(uint32_t))
         self._engine = beast_engine_new(&config)
+        if self._engine is NULL and errno not in (ENOMEM, EINVAL):
+            raise OSError(errno, os.strerror(errno), usage_dir)
         self.drained = <uint8_t *>PyMem_Malloc(DRAIN_RECORDS * USAGE_BYTES)
         self.folded = <uint64_t *>PyMem_Malloc(2 * DRAIN_RECORDS * sizeof(uint64_t))
         if self._engine is NULL or self.drained is NULL or self.folded is NULL or self.answers is NULL:
@@ -168,19 +177,7 @@ cdef class Engine:
         beast_source_limit_set_dry_run(self.shared.sources, bool(dry_run))
 
     def set_source_exceptions(self, networks) -> None:
-        cdef beast_source_network known[BEAST_SOURCE_NETWORKS_MAX]
-        cdef uint32_t n = 0
-        networks = [ip_network(network) for network in networks]
-        if len(networks) > BEAST_SOURCE_NETWORKS_MAX:
-            raise ValueError(f"at most {BEAST_SOURCE_NETWORKS_MAX} networks can be excepted, not {len(networks)}")
-        for network in networks:
-            packed = network.network_address.packed
-            if network.version == 4:
-                packed = bytes(10) + b"\xff\xff" + packed
-            memcpy(known[n].address, PyBytes_AsString(packed), 16)
-            known[n].bits = <uint8_t>(network.prefixlen + (96 if network.version == 4 else 0))
-            n += 1
-        check(beast_source_limit_except(self.shared.sources, known, n), "set_source_exceptions")
+        except_sources(self.shared.sources, networks)
 
     def set_park_misses(self, park: bool, wait_ms: int = 2_000) -> None:
         beast_shared_set_parking(self.shared, bool(park), ns_of_ms("wait_ms", wait_ms))

@@ -54,6 +54,25 @@ cdef class UsageRings:
         beast_usage_release(ring, <uint32_t>between("records", records, 0, beast_usage_held(ring)))
 
 
+def recover_usage_ring(path) -> tuple:
+    cdef beast_usage_found found
+    cdef beast_status status
+    encoded = os.fsencode(path)
+    cdef const char *name = encoded
+    with nogil:
+        status = beast_usage_recover(name, &found)
+    if status == BEAST_SYSTEM:
+        raise OSError(errno, os.strerror(errno), os.fspath(path))
+    if status == BEAST_BAD_ARGUMENT:
+        raise ValueError(f"{os.fspath(path)} is not a ring of usage records")
+    check(status, "usage records")
+    try:
+        records = PyBytes_FromStringAndSize(<const char *>found.records, <Py_ssize_t>found.n * USAGE_BYTES)
+        return found.boot, found.lane, records
+    finally:
+        free(found.records)
+
+
 def encode_usage(bytes records not None) -> bytes:
     cdef uint32_t n = count_records(records)
     cdef const beast_usage *at = <const beast_usage *>PyBytes_AsString(records)
