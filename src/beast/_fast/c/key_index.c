@@ -1,16 +1,8 @@
 #include "key_index.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
-void *beast_map(size_t size)
-{
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
-        return NULL;
-    (void)madvise(memory, size, MADV_HUGEPAGE); /* a wish: small pages do as well */
-    return memory;
-}
+#include "pages.h"
 
 beast_key_index *beast_index_new(uint32_t keys)
 {
@@ -21,7 +13,7 @@ beast_key_index *beast_index_new(uint32_t keys)
     beast_key_index *index = calloc(1, sizeof *index);
     if (!index)
         return NULL;
-    index->entry = beast_map(capacity * sizeof index->entry[0]);
+    index->entry = beast_pages_new(capacity * sizeof index->entry[0]);
     if (!index->entry) {
         free(index);
         return NULL;
@@ -35,7 +27,7 @@ void beast_index_free(beast_key_index *index)
 {
     if (!index)
         return;
-    munmap(index->entry, ((size_t)index->mask + 1) * sizeof index->entry[0]);
+    beast_pages_free(index->entry, ((size_t)index->mask + 1) * sizeof index->entry[0]);
     free(index);
 }
 

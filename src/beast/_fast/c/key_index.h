@@ -49,8 +49,4 @@ void beast_index_remove(beast_key_index *index, uint32_t at);
 /* Adds everything that `from` holds. */
 void beast_index_copy(beast_key_index *index, const beast_key_index *from);
 
-/* Zeroed memory that comes as it is touched, in large pages where the kernel has them: a key drawn at random from a
- * million costs a page walk besides its line. NULL without memory. */
-void *beast_map(size_t size);
-
 #endif

@@ -2,10 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "key_index.h"
 #include "key_table_inner.h"
+#include "pages.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define KEYS_LIMIT (UINT32_C(1) << 31)
@@ -14,7 +14,7 @@ beast_key_table *beast_key_table_new(uint32_t max_keys)
 {
     beast_key_table *table = max_keys > 0 && max_keys <= KEYS_LIMIT ? calloc(1, sizeof *table) : NULL;
     beast_key_index *index = table ? beast_index_new(0) : NULL;
-    void *records = index ? beast_map(max_keys * sizeof(beast_key)) : NULL;
+    void *records = index ? beast_pages_new(max_keys * sizeof(beast_key)) : NULL;
     if (!records) {
         beast_index_free(index);
         free(table);
@@ -30,7 +30,7 @@ void beast_key_table_free(beast_key_table *table)
 {
     if (!table)
         return;
-    munmap(table->records, table->max_keys * sizeof(beast_key));
+    beast_pages_free(table->records, table->max_keys * sizeof(beast_key));
     beast_index_free(atomic_load_explicit(&table->index, memory_order_relaxed));
     free(table);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pages.h"
 #include "price_layout.h"
 
 /* An instrument on its way into a layout. */
@@ -170,13 +171,11 @@ static bool allocate(beast_layout *layout, uint32_t n, uint32_t slots, uint32_t 
     while (capacity < 4 * n) /* at most two entries an instrument, half full */
         capacity *= 2;
     layout->mask = capacity - 1;
-    layout->index = calloc(capacity, sizeof *layout->index);
+    layout->n_slots = slots + 1;
+    layout->index = beast_pages_new(capacity * sizeof *layout->index);
     layout->origins = calloc(max + 1, sizeof *layout->origins);
-    layout->slots = aligned_alloc(_Alignof(beast_slot), (slots + 1) * sizeof *layout->slots);
-    if (!layout->index || !layout->origins || !layout->slots)
-        return false;
-    memset(layout->slots, 0, (slots + 1) * sizeof *layout->slots);
-    return true;
+    layout->slots = beast_pages_new(layout->n_slots * sizeof *layout->slots);
+    return layout->index && layout->origins && layout->slots;
 }
 
 beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments)
@@ -202,8 +201,8 @@ void beast_layout_free(beast_layout *layout)
 {
     if (!layout)
         return;
-    free(layout->index);
+    beast_pages_free(layout->index, ((size_t)layout->mask + 1) * sizeof *layout->index);
     free(layout->origins);
-    free(layout->slots);
+    beast_pages_free(layout->slots, layout->n_slots * sizeof *layout->slots);
     free(layout);
 }

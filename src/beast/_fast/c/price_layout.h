@@ -71,7 +71,8 @@ typedef struct beast_origin {
 struct beast_layout {
     uint64_t *index; /* tag << 32 | slot + 1; 0: free. Open addressing, at most half full */
     uint32_t mask;
-    beast_slot *slots;
+    beast_slot *slots; /* `n_slots` of them */
+    uint32_t n_slots;
     beast_origin *first_consensus;
     uint32_t n_exchanges;
     uint64_t exchange[BEAST_EXCHANGES_MAX][2];
