@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from anyio import to_thread
 from tests.fixtures.exchange import running_exchange
 
-from beast.feeds.rows.files import Exchange, write_toml
+from beast.feeds.rows.files import Exchange, read_rows, write_toml
 from beast.feeds.types import Condition, Feed, Mapping
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
@@ -20,7 +21,27 @@ TOLD = {
     "binance": ("binance: 6 assets, 6 prewarmed\n", "USDT"),
     "kucoin": ("kucoin: 4 assets, 4 prewarmed\n", "USDT"),
     "bitfinex": ("bitfinex: 4 assets, 4 prewarmed\n", "USD"),
+    "bitstamp": ("bitstamp: 5 assets, 5 prewarmed\n", "USD"),
+    "hitbtc": ("hitbtc: 5 assets, 5 prewarmed\n", "USDT"),
+    "htx": ("htx: 5 assets, 5 prewarmed\n", "USDT"),
 }
+
+
+def rest_source(server: Any, name: str) -> str:
+    """Where the price comes from of an asset that an exchange maps, but no connection asks for."""
+    rows = read_rows(EXAMPLES / f"{name}.toml")
+    row = msgspec.structs.replace(next(each for each in rows.assets if each.asset == "SOL"), prewarm=False)
+    file = server.home / f"{name}.toml"
+    file.write_text(write_toml(Exchange(rows.feed, (row,))))
+    done = server.beast("feeds", "import", str(file))
+    assert done.returncode == 0, done.stderr
+    begun = time.monotonic()
+    while True:
+        answer = json.loads(server.udp({"asset": "SOL", "exchange": name})[0])
+        if answer.get("tier") == 3:
+            return str(answer["source"])
+        assert time.monotonic() - begun < 10, answer
+        time.sleep(0.1)
 
 
 def test_rows_make_exchanges_while_the_others_go_on(start: Callable[..., Any]) -> None:
@@ -37,6 +58,7 @@ def test_rows_make_exchanges_while_the_others_go_on(start: Callable[..., Any]) -
         while (answer := asked()).get("source") != f"{name}-ws":
             assert time.monotonic() - begun < 10
         assert (answer["currency"], answer["state"]) == (currency, "live")
+        assert rest_source(server, name) == f"{name}-rest"
     for exchange in json.loads(server.beast("status", "--json").stdout)["exchanges"]:
         assert exchange["connected"], exchange
         assert exchange["reconnects"] == 0, exchange

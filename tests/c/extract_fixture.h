@@ -24,6 +24,10 @@ static inline uint32_t fixture_steps(const char *text, beast_step steps[BEAST_ST
             steps[n].kind = BEAST_STEP_FIRST;
         else if (len == 6 && memcmp(at, "[last]", 6) == 0)
             steps[n].kind = BEAST_STEP_LAST;
+        else if (len == 6 && memcmp(at, "[each]", 6) == 0)
+            steps[n].kind = BEAST_STEP_EACH;
+        else if (len == 6 && memcmp(at, "[name]", 6) == 0)
+            steps[n].kind = BEAST_STEP_NAMED;
         at += len + (at[len] == '.');
     }
     return n;
@@ -67,6 +71,18 @@ static inline beast_status fixture_sequence(beast_plan *plan, const char *path)
 /* What is numbered. */
 typedef enum fixture_numbers { FIXTURE_TRADES, FIXTURE_FRAMES } fixture_numbers;
 
+/* Symbols are the names of members, prices are counted in thousandths. */
+static inline void fixture_members(beast_plan *plan)
+{
+    beast_plan_shape(plan);
+    beast_plan_scale(plan, 3);
+    fixture_condition(plan, "channel", BEAST_OP_SUFFIX, "@trades");
+    fixture_condition(plan, "u.*.[name]", BEAST_OP_ABSENT, "");
+    fixture_value(plan, BEAST_ROLE_PRICE, "u.[each].[last].p", BEAST_TIME_UNIX_NS);
+    fixture_value(plan, BEAST_ROLE_SYMBOL, "u.[each].[name]", BEAST_TIME_UNIX_NS);
+    fixture_value(plan, BEAST_ROLE_TIME, "t", BEAST_TIME_UNIX_NS);
+}
+
 /* Every kind of step, every order, in four shapes. */
 static inline beast_plan *fixture_plan(fixture_numbers numbers)
 {
@@ -79,7 +95,10 @@ static inline beast_plan *fixture_plan(fixture_numbers numbers)
         fixture_sequence(plan, "n");
     fixture_shape(plan, "channel", "nested", "events.[first].trades.[last].price", "events.[first].symbol",
                   "events.[first].trades.[last].time", BEAST_TIME_UNIX_MS, "time");
-    fixture_shape(plan, "*.0.-1", "odd", "0.-2.p", "0.-1.*", NULL, BEAST_TIME_UNIX_NS, NULL);
+    if (numbers == FIXTURE_TRADES)
+        fixture_shape(plan, "*.0.-1", "odd", "0.-2.p", "0.-1.*", NULL, BEAST_TIME_UNIX_NS, NULL);
+    else
+        fixture_members(plan);
     beast_plan_shape(plan);
     fixture_condition(plan, "p", BEAST_OP_PRESENT, "");
     fixture_condition(plan, "e", BEAST_OP_ABSENT, "");

@@ -98,6 +98,32 @@ static void frames_are_numbered(void)
     out->form.holes = 0;
 }
 
+/* Each member is a symbol's; what stands behind them all is read when they are known. */
+static void members_are_walked(void)
+{
+    static const char *const wrong[] = {"\"x@trade\"", "\"@tradesx\"", "\"trades\"", "7"};
+    char frame[256];
+    beast_plan *trades_numbered = plan;
+    plan = fixture_plan(FIXTURE_FRAMES);
+    int len = snprintf(frame, sizeof frame, "{\"channel\":\"x@trades\",\"u\":{\"AB\":[{\"p\":1},{\"p\":1500}],\"C\":"
+                                            "[{\"p\":\"2\"}],\"D\":{\"p\":3},\"AB\":[{\"p\":9}]},\"t\":5}");
+    CHECK_EQ(extract(frame, (size_t)len), BEAST_FRAME_TRADE);
+    CHECK_EQ(out->trades->count, 2);
+    CHECK_TEXT(out->trades->trade[0].symbol.ptr, out->trades->trade[0].symbol.len, "AB");
+    CHECK_TEXT(out->trades->trade[0].price.ptr, out->trades->trade[0].price.len, "1.500");
+    CHECK_EQ(out->trades->trade[0].time_ns, 5);
+    CHECK_TEXT(out->trades->trade[1].symbol.ptr, out->trades->trade[1].symbol.len, "C");
+    CHECK_TEXT(out->trades->trade[1].price.ptr, out->trades->trade[1].price.len, "0.002");
+    CHECK_EQ(out->trades->trade[1].time_ns, 5);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        len = snprintf(frame, sizeof frame, "{\"channel\":%s,\"u\":{\"A\":[],\"B\":[]}}", wrong[i]);
+        CHECK_EQ(extract(frame, (size_t)len), BEAST_FRAME_OTHER);
+    }
+    beast_plan_free(plan);
+    plan = trades_numbered;
+    out->form.holes = 0;
+}
+
 /* Also when they are held against the form of the whole frame. */
 static void damaged_frames_stay_inside(void)
 {
@@ -181,6 +207,21 @@ static void plans_that_can_not_be_are_refused(void)
     beast_plan_free(bad);
 
     bad = beast_plan_new();
+    CHECK_EQ(beast_plan_scale(bad, 1), BEAST_WRONG_STATE);
+    CHECK_EQ(beast_plan_shape(bad), BEAST_OK);
+    CHECK_EQ(beast_plan_scale(bad, BEAST_SCALE_MAX + 1), BEAST_FULL);
+    CHECK_EQ(fixture_value(bad, BEAST_ROLE_SYMBOL, "[name]", 0), BEAST_BAD_ARGUMENT);
+    beast_plan_free(bad);
+
+    static const char *const nameless[] = {"a.[name]", "[first].[name]", "*.[name].b"};
+    for (size_t i = 0; i < sizeof nameless / sizeof *nameless; i++) {
+        bad = beast_plan_new();
+        CHECK_EQ(beast_plan_shape(bad), BEAST_OK);
+        CHECK_EQ(fixture_value(bad, BEAST_ROLE_SYMBOL, nameless[i], 0), BEAST_BAD_ARGUMENT);
+        beast_plan_free(bad);
+    }
+
+    bad = beast_plan_new();
     CHECK_EQ(beast_plan_shape(bad), BEAST_OK);
     beast_status status = BEAST_OK;
     for (int i = 0; i < 200 && status == BEAST_OK; i++) {
@@ -203,6 +244,7 @@ int main(void)
     RUN(frames_are_numbered);
     RUN(every_beginning_of_a_frame_is_malformed_and_stays_inside);
     RUN(a_form_is_that_of_the_trade);
+    RUN(members_are_walked);
     RUN(damaged_frames_stay_inside);
     RUN(deep_and_long_frames_end);
     RUN(a_crowded_frame_is_cut_off);

@@ -66,7 +66,7 @@ async def simulator() -> AsyncIterator[Simulator]:
     await made.stop()
 
 
-@pytest.fixture(params=["kucoin", "bitfinex"])
+@pytest.fixture(params=["kucoin", "bitfinex", "bitstamp", "hitbtc", "htx"])
 async def dance(request: pytest.FixtureRequest, simulator: Simulator) -> AsyncIterator[Dance]:
     made = Dance(request.param, simulator)
     yield made

@@ -25,12 +25,13 @@ from beast.prices.sweep import sweep
 pytestmark = pytest.mark.integration
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-NAMES = ("binance", "kucoin", "bitfinex")
+NAMES = ("binance", "kucoin", "bitfinex", "hitbtc", "htx")
 PLACES = 256
 
 
 def beast(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {"PATH": os.environ["PATH"], "BEAST_HOME": str(home), **environment}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    variables = {**kept, "BEAST_HOME": str(home), **environment}
     command = [sys.executable, "-m", "beast", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=60)
 

@@ -221,7 +221,7 @@ def check(name: str, /, *, frames: Path, rows: Path | None = None, as_json: AsJs
 
     Args:
         name: The exchange.
-        frames: JSON lines with the frame's text in `raw`.
+        frames: JSON lines with the frame's text in `raw`, or its bytes in `raw_base64`.
         rows: Take the rows from this file instead of the table.
         as_json: Print one JSON object a line.
     """

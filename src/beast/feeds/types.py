@@ -9,6 +9,7 @@ import msgspec
 
 TimeFormat = Literal["rfc3339", "unix_s", "unix_ms", "unix_us", "unix_ns"]
 Fold = Literal["none", "upper", "lower"]
+Compression = Literal["none", "gzip", "deflate"]
 
 HttpMethod = Literal["POST", "GET"]
 
@@ -36,10 +37,10 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
     path: str
     """Where to look; the empty path is the whole frame (for text frames such as `pong`)."""
-    op: Literal["eq", "prefix", "present", "absent"] = "eq"
+    op: Literal["eq", "prefix", "suffix", "present", "absent"] = "eq"
     """null counts as absent."""
     value: str | int | bool | None = None
-    """For eq and prefix. A number is compared by its digits, so `0` doesn't equal `"0"`."""
+    """For eq, prefix and suffix. A number is compared by its digits, so `0` doesn't equal `"0"`."""
 
 
 class Shape(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,6 +48,8 @@ class Shape(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
     filter: tuple[Condition, ...]
     price_path: str
+    price_scale: int = 0
+    """Prices are counted in units of ten to the minus this."""
     symbol_path: str
     timestamp_path: str = ""
     timestamp_format: TimeFormat = "rfc3339"
@@ -58,8 +61,9 @@ class Shape(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """One row of `exchange_feeds`: how to connect, subscribe, read and stay alive.
 
-    Paths: dots between steps; a number is an index, -1 the last element; `*` is the only key of an object;
-    `[first]` and `[last]` walk a whole array and say which end holds the newest trade.
+    Paths: dots between steps; a number is an index, -1 the last element; `*` is the only member of an object;
+    `[first]` and `[last]` walk a whole array and say which end holds the newest trade, `[each]` walks the members of an
+    object, and `[name]`, at the end, is the name of the member that `*` or `[each]` led to.
     Templates are described in `beast.feeds.rows.templates`.
     """
 
@@ -107,8 +111,12 @@ class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """Pause between two messages."""
 
     # Reading trades
+    compression: Compression = "none"
+    """How binary frames are packed; `deflate` is zlib's form or the bare one."""
     trade_filter: tuple[Condition, ...]
     price_path: str
+    price_scale: int = 0
+    """Prices are counted in units of ten to the minus this: with 8, 8342157000000 is 83421.57."""
     symbol_path: str
     timestamp_path: str = ""
     timestamp_format: TimeFormat = "rfc3339"
@@ -124,6 +132,8 @@ class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     """Where the number stands: in every frame, or beside the trade."""
     symbol_strip_prefix: str = ""
     """Taken off the wire symbol (a topic, a channel) before it is looked up."""
+    symbol_strip_suffix: str = ""
+    """Taken off its end."""
     symbol_fold: Fold = "none"
     """Applied to the wire symbol before it is looked up."""
 
@@ -162,7 +172,8 @@ class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     # Asking by REST, when neither memory nor tier 2 has a price
     rest_ticker_url: str = ""
-    """https://, of one market, with `{SYMBOL}`, `{BASE}` (the asset) and `{QUOTE}` (the currency); empty: never."""
+    """https://, of one market, with `{SYMBOL}`, `{BASE}` (the asset) and `{QUOTE}` (the currency), the last two also in
+    lower case; empty: never."""
     rest_price_path: str = ""
     rest_volume_path: str = ""
     """The volume of 24 hours, in the asset."""
@@ -176,7 +187,7 @@ class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     rest_products_path: str = ""
     """Where in it they stand: an array, or an object by any names."""
     rest_product_symbol_path: str = ""
-    """Inside one of them; empty: it is the symbol itself."""
+    """Inside one of them; empty: it is the symbol itself; `[name]`: the object has it under the symbol."""
     rest_product_filter: tuple[Condition, ...] = ()
     """Which of them trade; empty: all."""
     rest_per_second: float = 1.0
@@ -190,6 +201,7 @@ class Feed(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         first = Shape(
             filter=self.trade_filter,
             price_path=self.price_path,
+            price_scale=self.price_scale,
             symbol_path=self.symbol_path,
             timestamp_path=self.timestamp_path,
             timestamp_format=self.timestamp_format,

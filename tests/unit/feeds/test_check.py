@@ -1,7 +1,10 @@
 """`beast feeds check`: what recorded frames come to."""
 
+import base64
+import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -103,6 +106,16 @@ def test_a_line_without_a_frame_is_told_and_the_next_one_is_read(line: str) -> N
     assert (first.kind, first.line) == ("ignored", 1)
     assert "line" in first.reason
     assert (second.kind, second.line) == ("heartbeat", 3)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "deflate"])
+def test_a_packed_frame_is_given_in_base64_and_its_text_as_ever(compression: str) -> None:
+    feed = msgspec.structs.replace(FEEDS["kraken"], compression=compression)
+    text = b'{"channel":"heartbeat"}'
+    packed = base64.b64encode(gzip.compress(text) if compression == "gzip" else zlib.compress(text)).decode()
+    lines = [json.dumps({"raw_base64": packed}), json.dumps({"raw": text.decode()}), json.dumps({"raw_base64": "?"})]
+    kinds = [(checked.kind, checked.reason[:29]) for checked in Checker(feed, ()).check_lines(lines)]
+    assert kinds == [("heartbeat", ""), ("heartbeat", ""), ("ignored", "`raw_base64` is no base64: On")]
 
 
 def test_an_errors_words_are_told() -> None:

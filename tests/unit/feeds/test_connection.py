@@ -1,5 +1,6 @@
 """A connection against a transport that only remembers, and a clock that the test moves."""
 
+import gzip
 import json
 from collections import Counter
 from typing import Any, cast
@@ -117,7 +118,7 @@ class Bench:
             "reply_id_path": "id",
             "patience_ms": 30_000,
         }
-        feed = msgspec.convert(base | columns, Feed)
+        self.feed = feed = msgspec.convert(base | columns, Feed)
         mappings = [Mapping(asset=name, symbol=name, currency="USD") for name in ("A", "B")]
         self.clock = ManualClock()
         self.table = Table()
@@ -304,6 +305,28 @@ async def test_fragments_are_joined_whatever_comes_between() -> None:
     bench.hear(b"", fin=False)
     bench.hear(b"T6", WSMsgType.CONTINUATION)
     assert bench.sink.frames == [b"T1234", b"T5", b"T6"]
+
+
+async def test_binary_frames_are_unpacked_and_text_is_left_alone() -> None:
+    bench = Bench(compression="gzip").open()
+    packed = gzip.compress(b"T1")
+    bench.hear(packed, WSMsgType.BINARY)
+    bench.hear(packed[:9], WSMsgType.BINARY, fin=False)
+    bench.hear(packed[9:], WSMsgType.CONTINUATION)
+    bench.hear(b"T2")
+    bench.hear(b"T3", WSMsgType.BINARY)
+    assert bench.sink.frames == [b"T1", b"T1", b"T2", b"T3"]
+    assert bench.table.epoch == 1
+    bench.hear(packed[:-9], WSMsgType.BINARY)
+    bench.connection.take_over(msgspec.structs.replace(bench.feed, compression="none"), said)
+    bench.hear(packed, WSMsgType.BINARY)
+    assert bench.sink.frames[-1] == packed
+
+
+async def test_a_damaged_packed_frame_may_have_been_a_trade() -> None:
+    bench = Bench(compression="gzip").open()
+    bench.hear(b"\x1f\x8b nonsense", WSMsgType.BINARY)
+    assert (bench.table.epoch, bench.table.counted) == (2, {"frames_malformed": 1})
 
 
 async def test_fragments_without_end_are_refused() -> None:

@@ -30,6 +30,8 @@ SHAPE = Shape(filter=(Condition("c", value="u"),), price_path="p", symbol_path="
         ("data.-1.*.c", ("data", -1, "*", "c")),
         ("[last].é", ("[last]", "é")),
         ("a b.c-d_e", ("a b", "c-d_e")),
+        ("update.[each].[name]", ("update", "[each]", "[name]")),
+        ("*.[name]", ("*", "[name]")),
     ],
 )
 def test_a_path_is_read_into_its_steps(text: str, path: tuple[str | int, ...]) -> None:
@@ -52,6 +54,10 @@ def test_a_path_is_read_into_its_steps(text: str, path: tuple[str | int, ...]) -
         ("a" * 41, "longer than 40 bytes"),
         (".".join("a" * 13), "at most 12"),
         ("[first].[last].[first].[last]", "more than 3 arrays"),
+        ("*.[name].p", "at the end only"),
+        ("update.[name]", "behind"),
+        ("[name]", "behind"),
+        ("[each].[last].[first].[each]", "more than 3 arrays and objects"),
     ],
 )
 def test_a_path_that_can_not_be_meant_says_why(text: str, reason: str) -> None:
@@ -74,12 +80,18 @@ def test_every_row_compiles(name: str) -> None:
         ({"symbol_path": "e.[first].s"}, "symbol_path", "another array"),
         ({"timestamp_path": "d.[first].[last].t"}, "timestamp_path", "another array"),
         ({"fallback_timestamp_path": "[first].t"}, "fallback_timestamp_path", "another array"),
+        ({"symbol_path": "d.[each].s"}, "symbol_path", "another array or object"),
         ({"trade_filter": (Condition("d.[first].c", value="t"),)}, "trade_filter", "can't walk"),
         ({"trade_filter": (Condition("", value="t"),)}, "trade_filter", "path is empty"),
         ({"trade_filter": (Condition("c"),)}, "trade_filter", "needs a value"),
         ({"trade_filter": (Condition("c", op="present", value=1),)}, "trade_filter", "takes no value"),
         ({"trade_filter": (Condition("c", op="prefix", value=1),)}, "trade_filter", "must be a string"),
+        ({"trade_filter": (Condition("c", op="suffix", value=1),)}, "trade_filter", "must be a string"),
+        ({"trade_filter": (Condition("c", op="suffix"),)}, "trade_filter", "needs a value"),
         ({"trade_filter": (Condition("c", value="x" * 65),)}, "trade_filter", "longer than 64"),
+        ({"price_scale": 31}, "price_scale", "not from 0 to 30"),
+        ({"price_scale": -1}, "price_scale", "not from 0 to 30"),
+        ({"symbol_strip_suffix": "x" * 65}, "symbol_strip_suffix", "longer than 64"),
         ({"symbol_strip_prefix": "x" * 65}, "symbol_strip_prefix", "longer than 64"),
         ({"sequence_path": "n"}, "sequence_path", "needs a sequence_scope"),
         ({"sequence_scope": "symbol"}, "sequence_path", "empty"),
@@ -104,7 +116,7 @@ def test_a_row_that_can_not_be_meant_names_the_column(changes: dict[str, Any], c
 def spec(*, frames: Any = None, **changes: Any) -> bytes:
     shape = {"filter": [{"path": ["c"], "op": "eq", "value": "t"}], "price": ["p"], "symbol": ["s"]}
     return json.dumps(
-        {"fold": "none", "strip_prefix": "", "sequence": frames, "shapes": [{**shape, **changes}]}
+        {"fold": "none", "strip_prefix": "", "strip_suffix": "", "sequence": frames, "shapes": [{**shape, **changes}]}
     ).encode()
 
 
@@ -116,6 +128,11 @@ def spec(*, frames: Any = None, **changes: Any) -> bytes:
         (spec(price=["p"] * 13), "shapes.0.price"),
         (spec(price=["p" * 41]), "shapes.0.price"),
         (spec(price=[-9]), "shapes.0.price"),
+        (spec(symbol=["*", "[name]", "b"]), "shapes.0.symbol"),
+        (spec(symbol=["a", "[name]"]), "shapes.0.symbol"),
+        (spec(price=["[each]"], symbol=["[first]"]), "shapes"),
+        (spec(filter=[{"path": ["[each]"], "op": "present"}]), "shapes.0.filter.0"),
+        (spec(scale=31), "shapes.0.scale"),
         (spec(time=["t"], time_format="sundial"), "shapes.0.time_format"),
         (spec(filter=[{"path": ["a", "[first]"], "op": "present"}]), "shapes.0.filter.0"),
         (spec(filter=[{"path": ["a"], "op": "like"}]), "shapes.0.filter.0.op"),
@@ -125,12 +142,12 @@ def spec(*, frames: Any = None, **changes: Any) -> bytes:
         (spec(frames=["a", "[first]"]), "sequence"),
         (spec(frames="a"), "sequence"),
         (spec(filter=[]), "shapes"),
-        (json.dumps({"fold": "none", "strip_prefix": "", "shapes": []}).encode(), "shapes"),
+        (json.dumps({"fold": "none", "strip_prefix": "", "strip_suffix": "", "shapes": []}).encode(), "shapes"),
         (
-            json.dumps({"fold": "none", "strip_prefix": "", "shapes": json.loads(spec())["shapes"] * 5}).encode(),
+            json.dumps({**json.loads(spec()), "shapes": json.loads(spec())["shapes"] * 5}).encode(),
             "shapes.4",
         ),
-        (b'{"fold":"sideways","strip_prefix":"","shapes":[]}', "fold"),
+        (b'{"fold":"sideways","strip_prefix":"","strip_suffix":"","shapes":[]}', "fold"),
         (b"{", "Expecting"),
     ],
 )

@@ -27,6 +27,9 @@ FEED = Feed(
 )
 
 
+BTC = Mapping(asset="BTC", symbol="BTC.USD", currency="USD")
+
+
 def feed(**columns: object) -> Feed:
     return msgspec.structs.replace(FEED, **columns)
 
@@ -34,6 +37,23 @@ def feed(**columns: object) -> Feed:
 def test_the_address_names_the_market_safely() -> None:
     mapping = Mapping(asset="BTC", symbol="BTC/USD&x=1", currency="USD")
     assert ticker_url(FEED.rest_ticker_url, mapping) == "https://x/BTC%2FUSD%26x%3D1?pair=BTCUSD"
+
+
+def test_the_address_names_the_market_in_lower_case_too() -> None:
+    assert ticker_url("https://x/{base}-{quote}/{SYMBOL}", BTC) == "https://x/btc-usd/BTC.USD"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("{SYMBOL}.last", b'{"BTC.USD":{"last":"5"},"ETH.USD":{"last":"6"}}'),
+        ("{BASE}_{QUOTE}.last", b'{"ETH_USD":{"last":"6"},"BTC_USD":{"last":"5"}}'),
+        ("data.p-{base}{quote}.-1", b'{"data":{"p-btcusd":["4","5"]}}'),
+        ("1.{BASE}", b'[{"BTC":"4"},{"BTC":"5"}]'),
+    ],
+)
+def test_paths_name_the_market(path: str, body: bytes) -> None:
+    assert read_ticker(feed(rest_price_path=path, rest_error_filter=()), BTC, body).price == b"5"
 
 
 @pytest.mark.parametrize(
@@ -47,11 +67,11 @@ def test_the_address_names_the_market_safely() -> None:
 )
 def test_the_price_keeps_its_digits(price: bytes, told: bytes) -> None:
     body = b'{"error":[],"result":{"ANY":{"c":[%s,"1"],"v":{"USD":"9","BTC":"1.50"}}},"at":1776003781123}' % price
-    assert read_ticker(FEED, "BTC", body) == Ticker(told, 1_776_003_781_123_000_000, "1.50")
+    assert read_ticker(FEED, BTC, body) == Ticker(told, 1_776_003_781_123_000_000, "1.50")
 
 
 def test_what_it_does_not_say_is_left_out() -> None:
-    assert read_ticker(FEED, "BTC", b'{"result":{"ANY":{"c":["1"]}}}') == Ticker(b"1", 0, "")
+    assert read_ticker(FEED, BTC, b'{"result":{"ANY":{"c":["1"]}}}') == Ticker(b"1", 0, "")
 
 
 @pytest.mark.parametrize(
@@ -67,12 +87,12 @@ def test_what_it_does_not_say_is_left_out() -> None:
 )
 def test_an_answer_without_a_price_is_a_refusal(body: bytes) -> None:
     with pytest.raises(RefusedError):
-        read_ticker(FEED, "BTC", body)
+        read_ticker(FEED, BTC, body)
 
 
 def test_no_json_is_no_answer() -> None:
     with pytest.raises(MalformedError):
-        read_ticker(FEED, "BTC", b"<html>")
+        read_ticker(FEED, BTC, b"<html>")
 
 
 def test_products_that_trade() -> None:

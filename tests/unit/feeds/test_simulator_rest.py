@@ -62,6 +62,8 @@ def walk(body: Any, path: str) -> Any:
         ),
         ("okx", "BTC-USDT", "/api/v5/market/ticker", {"instId": "BTC-USDT"}, "data.0.last", "data.0.vol24h"),
         ("binance", "BTCUSDT", "/api/v3/ticker/24hr", {"symbol": "BTCUSDT"}, "lastPrice", "volume"),
+        ("bitstamp", "btcusd", "/api/v2/ticker/btcusd/", {}, "last", "volume"),
+        ("hitbtc", "BTCUSDT", "/api/3/public/ticker/BTCUSDT", {}, "last", "volume"),
     ],
 )
 def test_a_ticker_has_the_last_price_and_the_volume(
@@ -89,6 +91,9 @@ def test_a_ticker_has_the_last_price_and_the_volume(
         ("okx", "/api/v5/market/ticker", {}, 200, {"code": "51001", "data": []}),
         ("binance", "/api/v3/ticker/24hr", {"symbol": "NOPE"}, 400, {"code": -1121}),
         ("binance", "/api/v3/nope", {}, 404, {}),
+        ("bitstamp", "/api/v2/ticker/nopeusd/", {}, 404, {"status": "error"}),
+        ("hitbtc", "/api/3/public/ticker/NOPEUSDT", {}, 400, {}),
+        ("htx", "/market/detail/merged", {"symbol": "nopeusdt"}, 200, {"status": "error"}),
         ("gemini", "/v1/pubticker/btcusd/more", {}, 404, {}),
     ],
 )
@@ -110,6 +115,8 @@ def test_errors_are_those_of_the_exchange(
         ("cryptocom", "/exchange/v1/public/get-instruments", {}, "result.data", "symbol", "tradable", True),
         ("okx", "/api/v5/public/instruments", {"instType": "SPOT"}, "data", "instId", "state", "live"),
         ("binance", "/api/v3/exchangeInfo", {}, "symbols", "symbol", "status", "TRADING"),
+        ("bitstamp", "/api/v2/trading-pairs-info/", {}, "", "url_symbol", "trading", "Enabled"),
+        ("htx", "/v1/common/symbols", {}, "data", "symbol", "state", "online"),
     ],
 )
 def test_product_lists_mark_what_trades(

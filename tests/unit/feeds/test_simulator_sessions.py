@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from beast.base.clock import ManualClock
+from beast.feeds.rows.unpack import unpack
 from beast.feeds.simulator import catalogue
 from beast.feeds.simulator.dialects import DIALECTS
 from beast.feeds.simulator.exchange import SimulatedExchange
@@ -24,6 +25,9 @@ PRODUCTS = [
     ("binance", "BTCUSDT", "ETHUSDT", "NOPEUSDT"),
     ("kucoin", "BTC-USDT", "ETH-USDT", "NOPE-USDT"),
     ("bitfinex", "tBTCUSD", "tETHUSD", "tNOPEUSD"),
+    ("bitstamp", "btcusd", "ethusd", "nopeusd"),
+    ("hitbtc", "BTCUSDT", "ETHUSDT", "NOPEUSDT"),
+    ("htx", "btcusdt", "ethusdt", "nopeusdt"),
 ]
 TARGETS = {"binance": "/stream", "kraken": "/v2", "kucoin": "/endpoint?token=T&connectId=me", "bitfinex": "/ws/2"}
 CATALOGUE = catalogue.load()
@@ -46,7 +50,7 @@ class Wire:
         self.session = self.exchange.connect(self, target or TARGETS.get(name, "/"))
 
     def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
+        self.sent.append(unpack(frame, "gzip"))
 
     def ping(self) -> None:
         self.pings += 1
@@ -95,6 +99,9 @@ def subscription(name: str, symbols: Iterable[str], **more: Any) -> dict[str, An
             "response": True,
         },
         "bitfinex": lambda: {"event": "subscribe", "channel": "trades", "symbol": symbols[0]},
+        "bitstamp": lambda: {"event": "bts:subscribe", "data": {"channel": f"live_trades_{symbols[0]}"}},
+        "hitbtc": lambda: {"method": "subscribe", "ch": "trades", "params": {"symbols": symbols}, "id": 1},
+        "htx": lambda: {"sub": f"market.{symbols[0]}.trade.detail", "id": "1"},
     }
     return requests[name]()
 
@@ -414,6 +421,8 @@ def test_trades_come_for_what_was_asked_and_stop_when_taken_off(name: str, good:
     request = json.loads(json.dumps(subscription(name, [good])).replace("subscribe", "unsubscribe"))
     if name == "binance":
         request["method"] = "UNSUBSCRIBE"
+    if name == "htx":
+        request = {"unsub": request["sub"]}
     wire.ask(request)
     assert good not in json.dumps(wire.wait(4))
     assert bad not in wire.session.symbols

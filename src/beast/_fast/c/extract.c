@@ -37,7 +37,11 @@ static bool meets(const beast_condition *condition, const beast_value *value)
         return true;
     if (value->kind != condition->kind || !beast_value_decode(value, room, &text))
         return false;
-    bool fits = condition->op == BEAST_OP_PREFIX ? text.len >= condition->len : text.len == condition->len;
+    bool fits = condition->op == BEAST_OP_EQ ? text.len == condition->len : text.len >= condition->len;
+    if (condition->op == BEAST_OP_SUFFIX) { /* the end of a longer one may not have been decoded */
+        fits = fits && text.len <= BEAST_VALUE_MAX;
+        text.ptr += fits ? text.len - condition->len : 0;
+    }
     return fits && beast_same_bytes(text.ptr, condition->operand, condition->len);
 }
 
@@ -55,7 +59,7 @@ static void capture(run *r, const beast_node *node, const beast_value *value)
             continue;
         }
         const beast_condition *condition = &r->plan->conditions[wanted->condition];
-        if (condition->op == BEAST_OP_EQ || condition->op == BEAST_OP_PREFIX) {
+        if (condition->op != BEAST_OP_PRESENT && condition->op != BEAST_OP_ABSENT) {
             r->tested |= 1u << wanted->condition;
             r->test[wanted->condition] = value->ptr;
         }
@@ -91,33 +95,6 @@ static const beast_node *child_of(const run *r, const beast_node *node, const be
     return NULL;
 }
 
-static const uint8_t *walk_object(run *r, const beast_node *node, const uint8_t *p, uint32_t level, uint32_t depth)
-{
-    const uint8_t *end = r->json.end, *value;
-    uint64_t seen[2] = {0}; /* edges taken */
-    uint32_t members = 0;
-    uint8_t after;
-    if (beast_scan_peek(&p, end) == '}')
-        return p + 1;
-    do {
-        beast_value name;
-        if (!(value = beast_scan_name(&r->json, p, &name)))
-            return NULL;
-        const beast_node *child = child_of(r, node, &name, seen);
-        p = child ? walk(r, child, value, level, depth) : beast_scan_skip(&r->json, value, depth);
-        if (!p)
-            return NULL;
-        members++;
-        after = beast_scan_peek(&p, end);
-    } while (after == ',' && p++);
-    if (after != '}')
-        return NULL;
-    /* Only now is it known that the only member was one. */
-    if (members == 1 && node->only != BEAST_NONE && !walk(r, &r->plan->nodes[node->only], value, level, depth))
-        return NULL;
-    return p + 1;
-}
-
 /* Whether a value of an outer scope is missing so far, so that the trade has to wait for that scope's end. */
 static bool comes_late(run *r, uint32_t number)
 {
@@ -148,12 +125,22 @@ static void emit(run *r, const beast_node *node)
     }
 }
 
-/* An element of a walked array: a scope of its own. It is read again when trades inside it came before a value
+/* The name of a member that was met whatever its name. */
+static void capture_name(run *r, const beast_node *member, const beast_value *name)
+{
+    if (member->named != BEAST_NONE)
+        capture(r, &r->plan->nodes[member->named], name);
+}
+
+/* An element of a walked array, or a member of a walked object (which has a name): a scope of its own. It is read again when trades inside it came before a value
  * they share; that value is known the second time. */
-static const uint8_t *walk_scope(run *r, const beast_node *node, const uint8_t *start, uint32_t scope, uint32_t depth)
+static const uint8_t *walk_scope(run *r, const beast_node *node, const beast_value *name, const uint8_t *start,
+                                 uint32_t scope, uint32_t depth)
 {
     r->captured &= ~node->slots;
     r->again &= ~(1u << scope);
+    if (name)
+        capture_name(r, node, name);
     const uint8_t *p = walk(r, node, start, scope, depth);
     if (!p)
         return NULL;
@@ -169,6 +156,46 @@ static const uint8_t *walk_scope(run *r, const beast_node *node, const uint8_t *
     return p;
 }
 
+static const uint8_t *walk_member(run *r, const beast_node *node, const beast_value *name, const uint8_t *start,
+                                  uint32_t index, uint32_t level, uint32_t depth, uint64_t seen[2])
+{
+    const beast_node *child = child_of(r, node, name, seen);
+    const uint8_t *p = child ? walk(r, child, start, level, depth) : NULL;
+    if (child && !p)
+        return NULL;
+    if (node->each == BEAST_NONE)
+        return p ? p : beast_scan_skip(&r->json, start, depth);
+    r->at[level] = index;
+    return walk_scope(r, &r->plan->nodes[node->each], name, start, level + 1, depth);
+}
+
+static const uint8_t *walk_object(run *r, const beast_node *node, const uint8_t *p, uint32_t level, uint32_t depth)
+{
+    const uint8_t *end = r->json.end, *value;
+    uint64_t seen[2] = {0}; /* edges taken */
+    uint32_t members = 0;
+    uint8_t after;
+    beast_value name;
+    if (beast_scan_peek(&p, end) == '}')
+        return p + 1;
+    do {
+        if (!(value = beast_scan_name(&r->json, p, &name)) ||
+            !(p = walk_member(r, node, &name, value, members, level, depth, seen)))
+            return NULL;
+        members++;
+        after = beast_scan_peek(&p, end);
+    } while (after == ',' && p++);
+    if (after != '}')
+        return NULL;
+    /* Only now is it known that the only member was one. */
+    if (members == 1 && node->only != BEAST_NONE) {
+        capture_name(r, &r->plan->nodes[node->only], &name);
+        if (!walk(r, &r->plan->nodes[node->only], value, level, depth))
+            return NULL;
+    }
+    return p + 1;
+}
+
 static const uint8_t *walk_element(run *r, const beast_node *node, const uint8_t *start, uint32_t index,
                                    uint32_t level, uint32_t depth)
 {
@@ -181,7 +208,7 @@ static const uint8_t *walk_element(run *r, const beast_node *node, const uint8_t
     if (node->walk == BEAST_NONE)
         return p ? p : beast_scan_skip(&r->json, start, depth);
     r->at[level] = index;
-    return walk_scope(r, &r->plan->nodes[node->walk], start, level + 1, depth);
+    return walk_scope(r, &r->plan->nodes[node->walk], NULL, start, level + 1, depth);
 }
 
 /* The elements that negative indexes mean, now that the length is known. */

@@ -2,7 +2,7 @@
  * beast.feeds.rows.plan says what a plan means; beast.feeds.rows.twin is the slow, readable twin.
  *
  * A plan has up to BEAST_SHAPES_MAX shapes, in order: the first one whose conditions all hold reads the frame.
- * A path may walk arrays; each innermost element is then a trade, and per symbol the newest one by the path's own
+ * A path may walk arrays and objects; each innermost element is then a trade, and per symbol the newest one by the path's own
  * order wins. The frame must be JSON from its first byte to its last, also where the plan doesn't look. */
 #ifndef BEAST_EXTRACT_H
 #define BEAST_EXTRACT_H
@@ -18,9 +18,10 @@
 #define BEAST_SHAPES_MAX 4
 #define BEAST_CONDITIONS_MAX 32   /* of all shapes together */
 #define BEAST_STEPS_MAX 12        /* of one path */
-#define BEAST_WALKS_MAX 3         /* arrays that one path walks */
+#define BEAST_WALKS_MAX 3         /* arrays and objects that one path walks */
 #define BEAST_NAME_MAX 40         /* bytes of a member's name in a path */
 #define BEAST_OPERAND_MAX 64      /* bytes of a condition's value */
+#define BEAST_SCALE_MAX 30        /* places that a price's point may be moved to the left */
 #define BEAST_BACK_MAX 8          /* smallest index from the end: -8 */
 #define BEAST_TRADES_MAX 64       /* symbols that one frame may bring */
 #define BEAST_VALUE_MAX 64        /* bytes of a price, symbol or time as it stands in the frame */
@@ -47,7 +48,13 @@ typedef enum beast_role {
 } beast_role;
 #define BEAST_ROLES 5
 
-typedef enum beast_operator { BEAST_OP_EQ, BEAST_OP_PREFIX, BEAST_OP_PRESENT, BEAST_OP_ABSENT } beast_operator;
+typedef enum beast_operator {
+    BEAST_OP_EQ,
+    BEAST_OP_PREFIX,
+    BEAST_OP_SUFFIX, /* of a string of at most BEAST_VALUE_MAX bytes */
+    BEAST_OP_PRESENT,
+    BEAST_OP_ABSENT,
+} beast_operator;
 
 /* EQ compares a STRING decoded, and any other token by its characters. */
 typedef enum beast_token_kind { BEAST_TOKEN_STRING, BEAST_TOKEN_BARE, BEAST_TOKEN_NULL, BEAST_TOKEN_CONTAINER } beast_token_kind;
@@ -58,6 +65,8 @@ typedef enum beast_step_kind {
     BEAST_STEP_ONLY,  /* the only member, whatever its name */
     BEAST_STEP_FIRST, /* every element; the newest stands first */
     BEAST_STEP_LAST,  /* every element; the newest stands last */
+    BEAST_STEP_EACH,  /* every member, also of those with one name; the first is the newest */
+    BEAST_STEP_NAMED, /* behind ONLY or EACH: the member's name. The path ends there */
 } beast_step_kind;
 
 typedef struct beast_step {
@@ -79,6 +88,8 @@ beast_status beast_plan_condition(beast_plan *plan, const beast_step *steps, uin
                                   beast_token_kind kind, const uint8_t *operand, uint32_t len);
 beast_status beast_plan_value(beast_plan *plan, const beast_step *steps, uint32_t n, beast_role role,
                               beast_time_format format);
+/* The prices of the shape being built are counted in units of ten to the minus `scale`. */
+beast_status beast_plan_scale(beast_plan *plan, uint32_t scale);
 /* The symbol of the shape being built may be a number, too: one that stands for a symbol on this connection. */
 beast_status beast_plan_bare_symbol(beast_plan *plan);
 /* The number of the frame itself, where each frame of a connection has the one after the last. It is read from every
@@ -164,7 +175,8 @@ static inline bool beast_value_text(const beast_value *value, uint8_t room[BEAST
         *text = (beast_slice){value->ptr, value->len};
     return (plain || beast_value_decode(value, room, text)) && text->len - 1 < BEAST_VALUE_MAX;
 }
-bool beast_value_price(const beast_value *value, uint8_t room[BEAST_PRICE_MAX], beast_slice *price);
+/* The point of what stands there moved `scale` places to the left. */
+bool beast_value_price(const beast_value *value, uint32_t scale, uint8_t room[BEAST_PRICE_MAX], beast_slice *price);
 int64_t beast_value_time(const beast_value *value, beast_time_format format);
 /* An integer of 64 bits without sign, as a number or as a string of its digits. */
 bool beast_value_sequence(const beast_value *value, uint64_t *sequence);

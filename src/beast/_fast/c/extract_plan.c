@@ -34,6 +34,16 @@ beast_status beast_plan_bare_symbol(beast_plan *plan)
     return BEAST_OK;
 }
 
+beast_status beast_plan_scale(beast_plan *plan, uint32_t scale)
+{
+    if (plan->sealed || plan->n_shapes == 0)
+        return BEAST_WRONG_STATE;
+    if (scale > BEAST_SCALE_MAX)
+        return BEAST_FULL;
+    plan->shapes[plan->n_shapes - 1].scale = (uint8_t)scale;
+    return BEAST_OK;
+}
+
 static beast_status new_node(beast_plan *plan, uint8_t *child)
 {
     if (plan->n_nodes == BEAST_NODES_MAX)
@@ -96,11 +106,26 @@ static beast_status along(beast_plan *plan, uint8_t from, const beast_step *step
         return along_edge(plan, &node->indexes, step, child);
     case BEAST_STEP_ONLY:
         return along_child(plan, &node->only, child);
+    case BEAST_STEP_NAMED:
+        return along_child(plan, &node->named, child);
     case BEAST_STEP_FIRST:
     case BEAST_STEP_LAST:
         return along_child(plan, &node->walk, child);
+    case BEAST_STEP_EACH:
+        return along_child(plan, &node->each, child);
     }
     return BEAST_BAD_ARGUMENT;
+}
+
+static bool is_walk(const beast_step *step)
+{
+    return step->kind == BEAST_STEP_FIRST || step->kind == BEAST_STEP_LAST || step->kind == BEAST_STEP_EACH;
+}
+
+/* Whether the step before this one leads to a member whatever its name. */
+static bool is_any_member(const beast_step *steps, uint32_t i)
+{
+    return i > 0 && (steps[i - 1].kind == BEAST_STEP_ONLY || steps[i - 1].kind == BEAST_STEP_EACH);
 }
 
 /* Lays a path into the tree for a shape, and hangs `capture` at its end. */
@@ -115,12 +140,14 @@ static beast_status lay(beast_plan *plan, const beast_step *steps, uint32_t n, b
     plan->nodes[0].shapes |= (uint8_t)(1u << shape);
     plan->nodes[0].slots |= slot;
     for (uint32_t i = 0; i < n; i++) {
+        if (steps[i].kind == BEAST_STEP_NAMED && (i + 1 < n || !is_any_member(steps, i)))
+            return BEAST_BAD_ARGUMENT;
         beast_status status = along(plan, at, &steps[i], &at);
         if (status != BEAST_OK)
             return status;
         plan->nodes[at].shapes |= (uint8_t)(1u << shape);
         plan->nodes[at].slots |= slot;
-        if (steps[i].kind != BEAST_STEP_FIRST && steps[i].kind != BEAST_STEP_LAST)
+        if (!is_walk(&steps[i]))
             continue;
         if (condition || shape == BEAST_FRAME_SHAPE)
             return BEAST_BAD_ARGUMENT;
@@ -185,7 +212,7 @@ beast_status beast_plan_sequence(beast_plan *plan, const beast_step *steps, uint
     return lay(plan, steps, n, (beast_capture){.shape = BEAST_FRAME_SHAPE, .role = BEAST_ROLE_SEQUENCE});
 }
 
-/* Symbol, times and number must stand beside the price or above it: they may walk its arrays only. */
+/* Symbol, times and number must stand beside the price or above it: they may walk what it walks only. */
 static bool walks_along(const beast_shape *shape, beast_role role)
 {
     uint8_t level = shape->level[role];

@@ -26,7 +26,8 @@ typedef struct beast_capture {
 
 typedef struct beast_node {
     uint8_t names, indexes; /* lists of edges */
-    uint8_t only, walk;     /* children */
+    uint8_t only, walk, each; /* children */
+    uint8_t named;          /* child: the name of the member that this node stands for */
     uint8_t back;           /* how many last elements the negative indexes need */
     uint8_t captures;       /* list */
     uint8_t emits;          /* shapes whose trades are the elements here, one bit each */
@@ -42,6 +43,7 @@ typedef struct beast_condition {
 
 typedef struct beast_shape {
     bool bare_symbol;             /* a number may stand for the symbol */
+    uint8_t scale;                /* of prices: how far their point is moved to the left */
     bool has[BEAST_ROLES];
     uint8_t level[BEAST_ROLES];   /* how many arrays the role's path walks */
     uint8_t node[BEAST_ROLES][BEAST_WALKS_MAX]; /* the elements it walks over */

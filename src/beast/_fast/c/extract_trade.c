@@ -78,7 +78,7 @@ void beast_trades_take(beast_trades *trades, const beast_shape *shape, const bea
     trades->elements++;
     if (!is_name(shape, symbol) || !beast_value_text(symbol, trade->symbol_text, &trade->symbol)) {
         trades->nameless++;
-    } else if (!beast_value_price(&values[BEAST_ROLE_PRICE], trade->price_text, &trade->price)) {
+    } else if (!beast_value_price(&values[BEAST_ROLE_PRICE], shape->scale, trade->price_text, &trade->price)) {
         trades->bad_prices++;
     } else {
         trade->time = values[BEAST_ROLE_TIME];

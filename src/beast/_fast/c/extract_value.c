@@ -47,12 +47,12 @@ static uint32_t write_plain(const uint8_t *digits, int32_t n, int32_t point, uin
     return (uint32_t)len;
 }
 
-/* A decimal of the JSON grammar with an exponent, written out. */
-static uint32_t without_exponent(const uint8_t *p, const uint8_t *end, uint8_t *out)
+/* A decimal of the JSON grammar, perhaps with an exponent, written out; its point moved `scale` places to the left. */
+static uint32_t write_out(const uint8_t *p, const uint8_t *end, int32_t scale, uint8_t *out)
 {
     uint8_t digits[BEAST_VALUE_MAX];
     int32_t n = 0, point = -1, exponent = 0;
-    for (; *p != 'e' && *p != 'E'; p++) {
+    for (; p < end && *p != 'e' && *p != 'E'; p++) {
         if (*p == '.')
             point = n;
         else
@@ -61,13 +61,12 @@ static uint32_t without_exponent(const uint8_t *p, const uint8_t *end, uint8_t *
     if (point < 0)
         point = n;
     p++;
-    bool negative = *p == '-';
-    if (*p == '-' || *p == '+')
-        p++;
+    bool negative = p < end && *p == '-';
+    p += p < end && (*p == '-' || *p == '+');
     for (; p < end; p++)
         if (exponent < 1000) /* beyond any price's length */
             exponent = exponent * 10 + (*p - '0');
-    return write_plain(digits, n, negative ? point - exponent : point + exponent, out);
+    return write_plain(digits, n, (negative ? point - exponent : point + exponent) - scale, out);
 }
 
 static bool is_positive(const uint8_t *p, const uint8_t *end)
@@ -78,7 +77,7 @@ static bool is_positive(const uint8_t *p, const uint8_t *end)
     return false;
 }
 
-bool beast_value_price(const beast_value *value, uint8_t room[BEAST_PRICE_MAX], beast_slice *price)
+bool beast_value_price(const beast_value *value, uint32_t scale, uint8_t room[BEAST_PRICE_MAX], beast_slice *price)
 {
     uint8_t decoded[BEAST_VALUE_MAX];
     beast_slice text;
@@ -87,10 +86,10 @@ bool beast_value_price(const beast_value *value, uint8_t room[BEAST_PRICE_MAX], 
     const uint8_t *end = text.ptr + text.len, *mantissa = beast_scan_decimal(text.ptr, end);
     if (!mantissa || !is_positive(text.ptr, mantissa))
         return false;
-    if (mantissa < end) {
-        if ((*mantissa | 0x20) != 'e' || beast_scan_exponent(mantissa, end) != end)
-            return false;
-        *price = (beast_slice){room, without_exponent(text.ptr, end, room)};
+    if (mantissa < end && ((*mantissa | 0x20) != 'e' || beast_scan_exponent(mantissa, end) != end))
+        return false;
+    if (mantissa < end || scale) {
+        *price = (beast_slice){room, write_out(text.ptr, end, (int32_t)scale, room)};
         return price->len > 0;
     }
     if (text.len > BEAST_PRICE_MAX)

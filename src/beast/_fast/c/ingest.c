@@ -28,7 +28,7 @@ typedef struct entry {
 
 struct beast_ingest {
     beast_ingest_config config;
-    uint8_t prefix[BEAST_VALUE_MAX];
+    beast_naming naming;
     beast_link *link;
     uint32_t epoch;
     bool waits;            /* some symbol may have a trade that waits */
@@ -44,14 +44,13 @@ struct beast_ingest {
 
 beast_ingest *beast_ingest_new(const beast_ingest_config *config)
 {
-    if (config->prefix_len > BEAST_VALUE_MAX || config->link >= BEAST_LINKS_MAX)
+    if (config->link >= BEAST_LINKS_MAX)
         return NULL;
     beast_ingest *ingest = calloc(1, sizeof *ingest);
     if (!ingest)
         return NULL;
     ingest->config = *config;
-    if (config->prefix_len)
-        memcpy(ingest->prefix, config->prefix, config->prefix_len);
+    ingest->naming = *config->naming;
     ingest->link = beast_table_link(config->table, config->link);
     ingest->entries = calloc(1, sizeof *ingest->entries);
     if (!ingest->entries) {
@@ -125,21 +124,14 @@ beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbo
     return BEAST_OK;
 }
 
-beast_status beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, beast_fold fold, const uint8_t *prefix,
-                               uint32_t prefix_len)
+void beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, const beast_naming *naming)
 {
-    if (prefix_len > BEAST_VALUE_MAX)
-        return BEAST_BAD_ARGUMENT;
     ingest->config.plan = plan;
-    ingest->config.fold = fold;
-    ingest->config.prefix_len = prefix_len;
-    if (prefix_len)
-        memcpy(ingest->prefix, prefix, prefix_len);
+    ingest->naming = *naming;
     memset(&ingest->extraction, 0, sizeof ingest->extraction); /* the form it has learnt is the old plan's */
     memset(&ingest->numbering, 0, sizeof ingest->numbering);   /* and so are the numbers */
     for (uint32_t i = 0; i <= ingest->mask; i++)
         memset(&ingest->entries[i].numbering, 0, sizeof ingest->entries[i].numbering);
-    return BEAST_OK;
 }
 
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
@@ -152,32 +144,13 @@ void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns)
     ingest->config.backfill_ns = backfill_ns;
 }
 
-static uint8_t fold_byte(uint8_t c, beast_fold fold)
-{
-    uint8_t lower = c | 0x20;
-    if (fold == BEAST_FOLD_NONE || lower < 'a' || lower > 'z')
-        return c;
-    return fold == BEAST_FOLD_LOWER ? lower : lower & 0xDF;
-}
-
 static entry *find_wire(beast_ingest *ingest, const beast_slice *symbol)
 {
-    const beast_ingest_config *config = &ingest->config;
-    const uint8_t *text = symbol->ptr;
-    uint32_t len = symbol->len, prefix = config->prefix_len;
-    uint8_t folded[BEAST_VALUE_MAX];
-    if (prefix && len >= prefix && memcmp(text, ingest->prefix, prefix) == 0) {
-        text += prefix;
-        len -= prefix;
-    }
-    if (len == 0)
+    uint8_t room[BEAST_VALUE_MAX];
+    beast_slice name = beast_naming_apply(&ingest->naming, *symbol, room);
+    if (name.len == 0)
         return NULL;
-    if (config->fold != BEAST_FOLD_NONE) {
-        for (uint32_t i = 0; i < len; i++)
-            folded[i] = fold_byte(text[i], config->fold);
-        text = folded;
-    }
-    entry *at = find(ingest->entries, ingest->mask, text, len);
+    entry *at = find(ingest->entries, ingest->mask, name.ptr, name.len);
     return at->symbol_len ? at : NULL;
 }
 

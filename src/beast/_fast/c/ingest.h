@@ -14,9 +14,8 @@
 #include "counters.h"
 #include "extract.h"
 #include "histogram.h"
+#include "naming.h"
 #include "price_table.h"
-
-typedef enum beast_fold { BEAST_FOLD_NONE, BEAST_FOLD_UPPER, BEAST_FOLD_LOWER } beast_fold;
 
 typedef struct beast_ingest beast_ingest;
 
@@ -33,9 +32,7 @@ typedef struct beast_ingest_config {
     beast_histogram *visible; /* of durations from received_ns to a price in the table, of some frames */
     uint32_t link;
     int64_t backfill_ns;    /* a trade further behind the clock than this is fresh since its own time only */
-    beast_fold fold;        /* of ASCII letters, before a symbol is looked up */
-    const uint8_t *prefix;  /* taken off a symbol that begins with it, before it is folded */
-    uint32_t prefix_len;    /* at most BEAST_VALUE_MAX */
+    const beast_naming *naming; /* copied */
 } beast_ingest_config;
 
 /* What one frame came to. */
@@ -48,13 +45,12 @@ beast_ingest *beast_ingest_new(const beast_ingest_config *config);
 void beast_ingest_free(beast_ingest *ingest);
 
 /* Replaces the symbols; what is held of those that stay is kept. A symbol is 1..BEAST_VALUE_MAX bytes, given as
- * after prefix and fold. BAD_ARGUMENT: too long, empty, or twice. On failure nothing has changed. */
+ * after prefix, suffix and fold. BAD_ARGUMENT: too long, empty, or twice. On failure nothing has changed. */
 beast_status beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbols, const uint32_t *instruments,
                                   uint32_t n);
 /* Reads by another plan from now on, which must outlive the ingest. What is held stays; the symbols are to be given anew
- * where fold or prefix differ. BAD_ARGUMENT: the prefix is too long; nothing has changed. */
-beast_status beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, beast_fold fold, const uint8_t *prefix,
-                               uint32_t prefix_len);
+ * where the naming differs. */
+void beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, const beast_naming *naming);
 /* Trades from now on came over this epoch of the link. */
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch);
 void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns);

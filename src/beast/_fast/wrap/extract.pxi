@@ -24,6 +24,8 @@ cdef extern from "extract.h":
         BEAST_STEP_ONLY
         BEAST_STEP_FIRST
         BEAST_STEP_LAST
+        BEAST_STEP_EACH
+        BEAST_STEP_NAMED
 
     ctypedef struct beast_plan:
         pass
@@ -50,6 +52,7 @@ cdef extern from "extract.h":
     beast_plan *beast_plan_new()
     void beast_plan_free(beast_plan *plan)
     int beast_plan_shape(beast_plan *plan)
+    int beast_plan_scale(beast_plan *plan, uint32_t scale)
     int beast_plan_bare_symbol(beast_plan *plan)
     int beast_plan_condition(beast_plan *plan, const beast_step *steps, uint32_t n, int op, int kind,
                              const uint8_t *operand, uint32_t len)
@@ -57,6 +60,12 @@ cdef extern from "extract.h":
     int beast_plan_sequence(beast_plan *plan, const beast_step *steps, uint32_t n)
     int beast_plan_seal(beast_plan *plan)
     int beast_extract(const beast_plan *plan, const uint8_t *frame, size_t len, beast_extraction *out) nogil
+
+cdef extern from "naming.h":
+    ctypedef struct beast_naming:
+        pass
+
+    int beast_naming_set(beast_naming *naming, int fold, beast_slice prefix, beast_slice suffix)
 
 cdef extern from "ingest.h":
     ctypedef struct beast_ingest:
@@ -69,9 +78,7 @@ cdef extern from "ingest.h":
         beast_histogram *visible
         uint32_t link
         int64_t backfill_ns
-        int fold
-        const uint8_t *prefix
-        uint32_t prefix_len
+        const beast_naming *naming
     ctypedef struct beast_ingested:
         int kind
         uint32_t published
@@ -110,18 +117,20 @@ cdef extern from "ingest.h":
     beast_ingest *beast_ingest_new(const beast_ingest_config *config)
     void beast_ingest_free(beast_ingest *ingest)
     int beast_ingest_symbols(beast_ingest *ingest, const beast_slice *symbols, const uint32_t *instruments, uint32_t n)
-    int beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, int fold, const uint8_t *prefix,
-                          uint32_t prefix_len)
+    void beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, const beast_naming *naming)
     void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
     void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns)
     beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                      int64_t wall_ns)
 
-_OPERATORS = ("eq", "prefix", "present", "absent")
+_OPERATORS = ("eq", "prefix", "suffix", "present", "absent")
 _ROLES = ("price", "symbol", "time", "fallback", "sequence")
 _TIME_FORMATS = ("rfc3339", "unix_s", "unix_ms", "unix_us", "unix_ns")
 _FOLDS = ("none", "upper", "lower")
-_SPECIAL_STEPS = {"*": BEAST_STEP_ONLY, "[first]": BEAST_STEP_FIRST, "[last]": BEAST_STEP_LAST}
+_SPECIAL_STEPS = {
+    "*": BEAST_STEP_ONLY, "[first]": BEAST_STEP_FIRST, "[last]": BEAST_STEP_LAST, "[each]": BEAST_STEP_EACH,
+    "[name]": BEAST_STEP_NAMED,
+}
 
 
 cdef int _number_of(object name, tuple names, str member) except -1:
@@ -156,8 +165,7 @@ cdef class Plan:
 
     cdef beast_plan *_plan
     cdef beast_extraction *_out
-    cdef int _fold
-    cdef bytes _prefix
+    cdef beast_naming _naming
 
     def __cinit__(self, spec: bytes):
         self._plan = beast_plan_new()
@@ -165,10 +173,7 @@ cdef class Plan:
         if self._plan is NULL or self._out is NULL:
             raise MemoryError
         source = json.loads(spec)
-        self._fold = _number_of(source["fold"], _FOLDS, "fold")
-        self._prefix = source["strip_prefix"].encode()
-        if len(self._prefix) > BEAST_VALUE_MAX:
-            raise ValueError(f"strip_prefix: longer than {BEAST_VALUE_MAX} bytes")
+        self._set_naming(source)
         for number, shape in enumerate(source["shapes"]):
             self._add_shape(shape, f"shapes.{number}")
             if source.get("bare_symbol"):
@@ -183,9 +188,20 @@ cdef class Plan:
         beast_plan_free(self._plan)
         free(self._out)
 
+    cdef int _set_naming(self, dict source) except -1:
+        cdef bytes prefix = source["strip_prefix"].encode(), suffix = source["strip_suffix"].encode()
+        cdef beast_slice front, end
+        front.ptr, front.len = <const uint8_t *><const char *>prefix, <uint32_t>len(prefix)
+        end.ptr, end.len = <const uint8_t *><const char *>suffix, <uint32_t>len(suffix)
+        if beast_naming_set(&self._naming, _number_of(source["fold"], _FOLDS, "fold"), front, end) != 0:
+            raise ValueError(f"strip_prefix, strip_suffix: longer than {BEAST_VALUE_MAX} bytes")
+        return 0
+
     cdef int _add_shape(self, dict shape, str member) except -1:
         if beast_plan_shape(self._plan) != 0:
             raise ValueError(f"{member}: more shapes than a plan can have")
+        if beast_plan_scale(self._plan, shape.get("scale", 0)) != 0:
+            raise ValueError(f"{member}.scale: more places than a plan can have")
         for number, condition in enumerate(shape["filter"]):
             self._add_condition(condition, f"{member}.filter.{number}")
         for role, name in enumerate(_ROLES):
@@ -268,9 +284,7 @@ cdef class Ingest:
         config.visible = &engine.own.latency
         config.link = link
         config.backfill_ns = backfill_ns
-        config.fold = plan._fold
-        config.prefix = <const uint8_t *><const char *>plan._prefix
-        config.prefix_len = <uint32_t>len(plan._prefix)
+        config.naming = &plan._naming
         self._ingest = beast_ingest_new(&config)
         if self._ingest is NULL:
             raise MemoryError
@@ -301,9 +315,7 @@ cdef class Ingest:
 
     def set_plan(self, Plan plan not None):
         """Reads by another plan from now on; set_symbols() must follow when it folds or strips otherwise."""
-        if beast_ingest_plan(self._ingest, plan._plan, plan._fold, <const uint8_t *><const char *>plan._prefix,
-                             <uint32_t>len(plan._prefix)) != 0:
-            raise ValueError(f"strip_prefix: longer than {BEAST_VALUE_MAX} bytes")
+        beast_ingest_plan(self._ingest, plan._plan, &plan._naming)
         self._plan = plan
 
     def set_epoch(self, uint32_t epoch):

@@ -169,7 +169,7 @@ class Discovery:
             ticker: Ticker | None = None
             try:
                 body = await self._rest.read(feed, ticker_url(feed.rest_ticker_url, row), wait_ns)
-                ticker = read_ticker(feed, row.asset, body)
+                ticker = read_ticker(feed, row, body)
             except (RefusedError, MalformedError):
                 pass  # it has none: that is known now
             self._known[feed.name, row.symbol] = self._clock.monotonic_ns(), ticker

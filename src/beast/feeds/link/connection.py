@@ -20,6 +20,7 @@ from beast.feeds.link.reader import Reader
 from beast.feeds.link.subscription import Event, Subscription
 from beast.feeds.rows.classify import Answer
 from beast.feeds.rows.templates import render_message
+from beast.feeds.rows.unpack import unpack
 from beast.feeds.types import Feed
 
 FRAME_MAX = 16 << 20
@@ -132,6 +133,7 @@ class Connection(WSListener):
         self.subscription = subscription
         self.opened_ns = 0
         self._feed = feed
+        self._packed = feed.compression != "none"
         self._link = link
         self._table = table
         self._sink = sink
@@ -145,6 +147,7 @@ class Connection(WSListener):
         self._transport: WSTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fragments = bytearray()
+        self._fragments_binary = False
         self._end: End | None = None
         self._pinged_ns = 0
         self._own_ping_ns = 0
@@ -167,6 +170,8 @@ class Connection(WSListener):
         # To ask for the type costs nearly as much as to read a trade.
         if (frame.payload_size > _CONTROL_MAX or frame.msg_type in _DATA) and frame.fin and not self._fragments:
             payload = frame.get_payload_as_bytes()  # a copy costs less than a view
+            if self._packed and frame.msg_type == WSMsgType.BINARY:
+                payload = unpack(payload, self._feed.compression)
             kind = self._take(payload, self._monotonic_ns(), self._wall_ns())
             if kind != _TRADE:
                 self._reader.read(payload, kind)
@@ -208,6 +213,7 @@ class Connection(WSListener):
     def take_over(self, feed: Feed, classify: Callable[[bytes], Answer]) -> None:
         """The row has changed in columns that no connection is made by."""
         self._feed = feed
+        self._packed = feed.compression != "none"
         self._reader.classify = classify
         self._own_ping_ns = min(self._own_ping_ns, self._clock.monotonic_ns() + self._own_interval_ns())
         self.subscription.take_over(feed)
@@ -245,9 +251,13 @@ class Connection(WSListener):
         if len(self._fragments) + frame.payload_size > FRAME_MAX:
             self.close(f"a fragmented message is longer than {FRAME_MAX} bytes")
             return
+        if frame.msg_type != WSMsgType.CONTINUATION:
+            self._fragments_binary = frame.msg_type == WSMsgType.BINARY
         self._fragments += frame.get_payload_as_memoryview()
         if frame.fin:
             message = bytes(self._fragments)
+            if self._fragments_binary:
+                message = unpack(message, self._feed.compression)
             self._fragments.clear()
             kind = self._take(message, self._monotonic_ns(), self._wall_ns())
             if kind != _TRADE:

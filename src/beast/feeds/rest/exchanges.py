@@ -222,7 +222,7 @@ class RestPrices:
     async def _ticker(self, feed: Feed, mapping: Mapping) -> Ticker:
         """One market's, within rest_timeout_ms as a whole."""
         url = ticker_url(self._urls(feed.name, feed.rest_ticker_url), mapping)
-        return read_ticker(feed, mapping.asset, await self._get(url, feed.rest_timeout_ms / 1e3, BODY_MAX))
+        return read_ticker(feed, mapping, await self._get(url, feed.rest_timeout_ms / 1e3, BODY_MAX))
 
     async def _get(self, url: str, timeout_s: float, body_max: int) -> bytes:
         """The request itself."""

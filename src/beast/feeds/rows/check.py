@@ -3,10 +3,11 @@
 Each frame is judged alone: no age, no order against earlier frames, no plausibility.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -14,7 +15,10 @@ from beast._fast import Plan
 from beast.feeds.rows import twin
 from beast.feeds.rows.classify import Classifier
 from beast.feeds.rows.plan import compile_plan, fold, lookup_key
+from beast.feeds.rows.unpack import unpack
 from beast.feeds.types import Feed, Mapping
+
+_NO_FRAME: Final = "the line is no JSON object with a string `raw` or `raw_base64`"
 
 Kind = Literal["trade", "ack", "error", "heartbeat", "notice", "ignored"]
 
@@ -62,15 +66,35 @@ class Checker:
         return CheckedFrame(line, "trade", [self._trade(*trade[:3]) for trade in trades])
 
     def check_lines(self, lines: Iterable[str]) -> Iterator[CheckedFrame]:
-        """What each recorded line comes to: a JSON object whose `raw` is the frame. Blank lines are skipped."""
+        """What each recorded line comes to: a JSON object whose `raw` is the frame, or `raw_base64` its bytes.
+
+        Blank lines are skipped.
+        """
         for number, line in enumerate(lines, 1):
             if line.strip():
-                frame = _raw_of(line)
+                frame = self._frame_of(line)
                 yield (
                     self.check(number, frame)
                     if isinstance(frame, bytes)
                     else CheckedFrame(number, "ignored", [], frame)
                 )
+
+    def _frame_of(self, line: str) -> bytes | str:
+        """The text of the frame that a recorded line holds, or why it holds none."""
+        try:
+            record: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return f"the line is not JSON: {error}"
+        found = record if isinstance(record, dict) else {}
+        raw, packed = found.get("raw"), found.get("raw_base64")
+        if isinstance(raw, str):
+            return raw.encode(errors="surrogatepass")
+        if not isinstance(packed, str):
+            return _NO_FRAME
+        try:
+            return unpack(base64.b64decode(packed, validate=True), self._feed.compression)
+        except ValueError as error:
+            return f"`raw_base64` is no base64: {error}"
 
     def _trade(self, wire: bytes, price: bytes, time_ns: int) -> CheckedTrade:
         symbol = wire.decode()
@@ -98,15 +122,3 @@ def count_kinds(frames: Sequence[CheckedFrame]) -> dict[str, int]:
     for frame in frames:
         kinds[frame.kind] = kinds.get(frame.kind, 0) + 1
     return kinds
-
-
-def _raw_of(line: str) -> bytes | str:
-    """The frame that a recorded line holds, or why it holds none."""
-    try:
-        record: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return f"the line is not JSON: {error}"
-    raw = record.get("raw") if isinstance(record, dict) else None
-    if not isinstance(raw, str):
-        return "the line is no JSON object with a string `raw`"
-    return raw.encode(errors="surrogatepass")

@@ -10,9 +10,9 @@ import msgspec
 import tomli_w
 
 from beast.base.errors import BeastError
-from beast.feeds.rows.paths import parse_based_path
+from beast.feeds.rows.paths import NAMED, parse_market_path
 from beast.feeds.rows.plan import ColumnError, check_condition, compile_plan, fold, path_of
-from beast.feeds.rows.rest import PLACEHOLDERS
+from beast.feeds.rows.rest import NAMELESS, PLACEHOLDERS
 from beast.feeds.rows.templates import validate_templates
 from beast.feeds.types import Feed, Mapping
 
@@ -255,8 +255,10 @@ def _rest_faults(feed: Feed) -> Iterable[tuple[str, str]]:
     if unknown := set(re.findall(r"\{[^}]*\}?", feed.rest_ticker_url)) - set(PLACEHOLDERS):
         yield "rest_ticker_url", f"{', '.join(sorted(unknown))} is not known; there are {', '.join(PLACEHOLDERS)}"
     for column in _REST_PATHS:
+        if column == "rest_product_symbol_path" and feed.rest_product_symbol_path == NAMED:
+            continue
         try:
-            parse_based_path(getattr(feed, column), "")
+            parse_market_path(getattr(feed, column), NAMELESS)
         except ValueError as error:
             yield column, str(error)
 

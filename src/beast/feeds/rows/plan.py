@@ -4,30 +4,35 @@ The source is a JSON object:
 
     {"fold": "none",                  # "upper", "lower": of the symbol's ASCII letters, before it is looked up
      "strip_prefix": "",              # taken off the symbol before it is folded
+     "strip_suffix": "",              # and this off its end
      "bare_symbol": true,             # the symbol may be a number, which stands for one on this connection only
      "sequence": ["sequence_num"],    # the number of a frame, where all frames of a connection are numbered
      "shapes": [                      # the first whose filter holds reads the frame
        {"filter": [{"path": ["channel"], "op": "eq", "value": "trade"},
                    {"path": ["code"], "op": "eq", "value": "0", "bare": true}],
         "price": ["data", "[last]", "price"],
+        "scale": 8,                   # the price's point is moved so far to the left
         "symbol": ["data", "[last]", "symbol"],
         "time": ["data", "[last]", "timestamp"], "time_format": "rfc3339",
         "fallback": ["time"], "fallback_format": "unix_s",
         "sequence": ["data", "[last]", "trade_id"]}]}  # the number of a trade, where those of each symbol are
 
-`bare` compares with a number's or a literal's characters instead of a string. `time`, `fallback` and either `sequence`
-may be missing; one of the two must.
+`bare` compares with a number's or a literal's characters instead of a string. `scale`, `time`, `fallback` and either
+`sequence` may be missing; one of the two must.
 
 What a plan does with a frame, which `beast.feeds.rows.twin` says again in Python:
 
 - The frame must be one JSON text (RFC 8259) in valid UTF-8, nested at most 64 deep, or it is malformed. Of two members
   with one name the first counts. A null is as good as absent.
-- The arrays that the price's path walks give one trade for each innermost element; a path without walks gives one.
+- The arrays and objects that the price's path walks give one trade for each innermost element; a path without walks
+  gives one. Of an object all members are walked, also those with one name.
 - The symbol is a string of 1 to 64 bytes, or, with `bare_symbol`, a number of as many characters. The price is a
   number, or a string that holds one as JSON writes numbers: greater than zero, its digits kept, an exponent written
-  out, at most 40 characters then (64 as it stands in the frame). A trade without such a price is dropped and counted.
-- Of several trades of one symbol the newest wins: `[first]` and `[last]` say which end of an array that is, the
-  outermost array in which two trades stand apart decides. At most 64 symbols of one frame are taken.
+  out and its point moved by `scale`, at most 40 characters then (64 as it stands in the frame). A trade without such a
+  price is dropped and counted.
+- Of several trades of one symbol the newest wins: `[first]` and `[last]` say which end of an array that is, an object
+  has its newest first, the outermost of them in which two trades stand apart decides. At most 64 symbols of one frame
+  are taken.
 - A time that can't be read counts as none: then the fallback is asked, then the time of receipt stands in.
 - A number is an integer of 64 bits without sign, or a string of at most 20 digits that holds one; anything else is as
   good as absent, and so is a trade's 0. Of the numbers that a symbol's trades in one frame have, the lowest, the
@@ -46,8 +51,10 @@ SHAPES_MAX: Final = 4
 CONDITIONS_MAX: Final = 32
 OPERAND_MAX: Final = 64
 """Bytes of a condition's value."""
-PREFIX_MAX: Final = 64
-_OTHER_WALK: Final = "walks another array than price_path does"
+STRIP_MAX: Final = 64
+"""Bytes taken off either end of a symbol."""
+SCALE_MAX: Final = 30
+_OTHER_WALK: Final = "walks another array or object than price_path does"
 _VALUE_COLUMNS: Final = (
     ("price", "price_path"),
     ("symbol", "symbol_path"),
@@ -79,10 +86,16 @@ def compile_plan(feed: Feed) -> bytes:
         raise ColumnError("other_shapes", f"at most {SHAPES_MAX - 1} are possible")
     if sum(len(shape.filter) for shape in feed.shapes) > CONDITIONS_MAX:
         raise ColumnError("other_shapes", f"all filters together hold more than {CONDITIONS_MAX} conditions")
-    if len(feed.symbol_strip_prefix.encode()) > PREFIX_MAX:
-        raise ColumnError("symbol_strip_prefix", f"is longer than {PREFIX_MAX} bytes")
+    for column in ("symbol_strip_prefix", "symbol_strip_suffix"):
+        if len(getattr(feed, column).encode()) > STRIP_MAX:
+            raise ColumnError(column, f"is longer than {STRIP_MAX} bytes")
     shapes = [_shape_spec(shape, number) for number, shape in enumerate(feed.shapes)]
-    source: dict[str, Any] = {"fold": feed.symbol_fold, "strip_prefix": feed.symbol_strip_prefix, "shapes": shapes}
+    source: dict[str, Any] = {
+        "fold": feed.symbol_fold,
+        "strip_prefix": feed.symbol_strip_prefix,
+        "strip_suffix": feed.symbol_strip_suffix,
+        "shapes": shapes,
+    }
     if feed.channel_path:
         source["bare_symbol"] = True
     if sequence := sequence_path(feed):
@@ -116,11 +129,11 @@ def check_condition(condition: Condition, column: str) -> None:
     """Raises ColumnError when a condition can't be meant."""
     if WALKS & set(path_of(condition.path, column)):
         raise ColumnError(column, f"{condition.path!r}: a condition can't walk an array; an index can stand there")
-    takes_value = condition.op in {"eq", "prefix"}
+    takes_value = condition.op in {"eq", "prefix", "suffix"}
     if takes_value != (condition.value is not None):
         raise ColumnError(column, f"{condition.op!r} {'needs a' if takes_value else 'takes no'} value")
-    if condition.op == "prefix" and not isinstance(condition.value, str):
-        raise ColumnError(column, "the value of a prefix must be a string")
+    if condition.op in {"prefix", "suffix"} and not isinstance(condition.value, str):
+        raise ColumnError(column, f"the value of a {condition.op} must be a string")
     if takes_value and len(operand_of(condition)[0].encode()) > OPERAND_MAX:
         raise ColumnError(column, f"the value {condition.value!r} is longer than {OPERAND_MAX} bytes")
 
@@ -137,7 +150,7 @@ def operand_of(condition: Condition) -> tuple[str, bool]:
 
 def lookup_key(feed: Feed, wire_symbol: str) -> str:
     """The wire symbol as mappings are looked up by."""
-    return fold(feed, wire_symbol.removeprefix(feed.symbol_strip_prefix))
+    return fold(feed, wire_symbol.removeprefix(feed.symbol_strip_prefix).removesuffix(feed.symbol_strip_suffix))
 
 
 def fold(feed: Feed, symbol: str) -> str:
@@ -163,6 +176,9 @@ def _shape_spec(shape: Shape, number: int) -> dict[str, Any]:
             spec[role] = path_of(text, column(name))
         elif role in {"price", "symbol"}:
             raise ColumnError(column(name), "is empty")
+    if not 0 <= shape.price_scale <= SCALE_MAX:
+        raise ColumnError(column("price_scale"), f"{shape.price_scale} is not from 0 to {SCALE_MAX}")
+    spec["scale"] = shape.price_scale
     spec["time_format"] = shape.timestamp_format
     spec["fallback_format"] = shape.fallback_timestamp_format
     walked = walks_of(spec["price"])

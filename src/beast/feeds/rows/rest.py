@@ -3,11 +3,12 @@
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from beast.feeds.rows.paths import parse_based_path
+from beast.feeds.rows.paths import MARKET_NAMES, NAMED, parse_market_path
 from beast.feeds.rows.twin import Object, decode, holds, look_up, price_text, time_ns
 from beast.feeds.types import Feed, Mapping
 
-PLACEHOLDERS: Final = ("{BASE}", "{QUOTE}", "{SYMBOL}")
+PLACEHOLDERS: Final = tuple(f"{{{name}}}" for name in MARKET_NAMES)
+NAMELESS: Final = dict.fromkeys(MARKET_NAMES, "")
 
 
 class RefusedError(Exception):
@@ -26,12 +27,18 @@ class Ticker(NamedTuple):
 
 def ticker_url(template: str, mapping: Mapping) -> str:
     """The address of one market's ticker, from rest_ticker_url."""
-    for name, value in zip(PLACEHOLDERS, (mapping.asset, mapping.currency, mapping.symbol), strict=True):
-        template = template.replace(name, quote(value, safe=""))
+    for name, value in names_of(mapping).items():
+        template = template.replace(f"{{{name}}}", quote(value, safe=""))
     return template
 
 
-def read_ticker(feed: Feed, asset: str, body: bytes) -> Ticker:
+def names_of(mapping: Mapping) -> dict[str, str]:
+    """What a REST address and the paths into its answer may name of a market."""
+    named = mapping.asset, mapping.currency, mapping.symbol, mapping.asset.lower(), mapping.currency.lower()
+    return dict(zip(MARKET_NAMES, named, strict=True))
+
+
+def read_ticker(feed: Feed, mapping: Mapping, body: bytes) -> Ticker:
     """What the answer to a ticker request says.
 
     Raises:
@@ -41,11 +48,12 @@ def read_ticker(feed: Feed, asset: str, body: bytes) -> Ticker:
     root = decode(body)
     if feed.rest_error_filter and all(holds(condition, root) for condition in feed.rest_error_filter):
         raise RefusedError("it answers with an error")
-    price = price_text(look_up(root, parse_based_path(feed.rest_price_path, asset)))
+    names = names_of(mapping)
+    price = price_text(look_up(root, parse_market_path(feed.rest_price_path, names)))
     if price is None:
         raise RefusedError("its answer holds no price")
     at, volume = (
-        look_up(root, parse_based_path(path, asset)) if path else None
+        look_up(root, parse_market_path(path, names)) if path else None
         for path in (feed.rest_timestamp_path, feed.rest_volume_path)
     )
     return Ticker(price, time_ns(at, feed.rest_timestamp_format), (price_text(volume) or b"").decode())
@@ -63,14 +71,15 @@ def read_products(feed: Feed, body: bytes) -> list[str]:
     root = decode(body)
     if feed.rest_error_filter and all(holds(condition, root) for condition in feed.rest_error_filter):
         raise RefusedError("it answers with an error")
-    listed = look_up(root, parse_based_path(feed.rest_products_path, ""))
+    listed = look_up(root, parse_market_path(feed.rest_products_path, NAMELESS))
     if not isinstance(listed, list | Object):
         raise RefusedError("its answer holds no list")
-    products = listed if isinstance(listed, list) else list(listed.values())
-    path = parse_based_path(feed.rest_product_symbol_path, "")
+    products = [("", product) for product in listed] if isinstance(listed, list) else listed.pairs
+    named = feed.rest_product_symbol_path == NAMED
+    path = () if named else parse_market_path(feed.rest_product_symbol_path, NAMELESS)
     symbols = [
-        look_up(product, path)
-        for product in products
+        name if named else look_up(product, path)
+        for name, product in products
         if all(holds(condition, product) for condition in feed.rest_product_filter)
     ]
-    return [str(symbol) for symbol in symbols if isinstance(symbol, str)]
+    return [str(symbol) for symbol in symbols if isinstance(symbol, str) and symbol]

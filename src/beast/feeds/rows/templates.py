@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from beast.feeds.rows.paths import ONLY, WALKS, parse_path
+from beast.feeds.rows.paths import NAMED, ONLY, WALKS, parse_path
 from beast.feeds.types import Feed
 
 _PLACEHOLDER = re.compile(r"\{([A-Z][A-Z_]*)(?::([^{}]*))?\}")
@@ -239,8 +239,8 @@ def _check_placeholders(template: str, extra: set[str] | frozenset[str]) -> None
             raise ValueError("{SYMBOLS} inside a longer string needs a separator, as in {SYMBOLS:,}")
         if name == "FRAME" and not argument:
             raise ValueError("{FRAME} needs a path, as in {FRAME:id}")
-        if name == "FRAME" and WALKS & set(parse_path(argument or "")):
-            raise ValueError(f"{{FRAME:{argument}}} walks an array; an index can stand there")
+        if name == "FRAME" and (WALKS | {NAMED}) & set(parse_path(argument or "")):
+            raise ValueError(f"{{FRAME:{argument}}} walks an array or names a member; an index can stand there")
         if name not in {"SYMBOLS", "FRAME"} and argument is not None:
             raise ValueError(f"{{{name}}} takes nothing behind a colon")
     for key in _keys(body):

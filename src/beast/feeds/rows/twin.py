@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from beast.feeds.rows.paths import LAST, ONLY, WALKS, Path, parse_path
+from beast.feeds.rows.paths import EACH, LAST, NAMED, ONLY, WALKS, Path, Step, parse_path
 from beast.feeds.rows.plan import operand_of
 from beast.feeds.types import Condition, Feed, Shape, TimeFormat
 
@@ -52,8 +52,14 @@ class Number(str):
 class Object(dict[str, Any]):
     """A JSON object, of whose members with one name the first is kept."""
 
-    members: int
-    """How many there were."""
+    pairs: list[tuple[str, Any]]
+    """All that there were."""
+
+
+class Member(int):
+    """A step to a member by its place."""
+
+    __slots__ = ()
 
 
 class Trade(NamedTuple):
@@ -110,17 +116,26 @@ def decode(frame: bytes) -> Any:
 
 def look_up(value: Any, path: Path) -> Any:
     """The value at a path without walks; None when there is none, or null."""
+    name = None
     for step in path:
-        if isinstance(value, Object):
-            if step == ONLY:
-                value = next(iter(value.values())) if value.members == 1 else None
-            else:
-                value = value.get(step) if isinstance(step, str) else None
+        if step == NAMED:
+            value = name
+        elif isinstance(value, Object):
+            name, value = _member(value, step)
         elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
-            value = value[step]
+            value = None if isinstance(step, Member) else value[step]
         else:
             return None
     return value
+
+
+def _member(value: Object, step: Step) -> tuple[str | None, Any]:
+    """The member that a step leads to."""
+    if isinstance(step, Member):
+        return value.pairs[step] if step < len(value.pairs) else (None, None)
+    if step == ONLY:
+        return value.pairs[0] if len(value.pairs) == 1 else (None, None)
+    return None, value.get(step) if isinstance(step, str) else None
 
 
 def holds(condition: Condition, root: Any) -> bool:
@@ -135,23 +150,30 @@ def holds(condition: Condition, root: Any) -> bool:
         return bare and operand == ("true" if value else "false")
     if not isinstance(value, str) or bare != isinstance(value, Number):
         return False
-    return _encoded(value) is not None and (
-        value == operand or (condition.op == "prefix" and value.startswith(operand))
-    )
+    encoded = _encoded(value)
+    if encoded is None or condition.op == "prefix":
+        return encoded is not None and value.startswith(operand)
+    return value == operand or (condition.op == "suffix" and len(encoded) <= VALUE_MAX and value.endswith(operand))
 
 
-def price_text(value: Any) -> bytes | None:
-    """The price as decimal text without exponent, or None when it is not one greater than zero."""
+def price_text(value: Any, scale: int = 0) -> bytes | None:
+    """The price as decimal text without exponent, or None when it is not one greater than zero.
+
+    Args:
+        value: What the frame has.
+        scale: How far its point is moved to the left.
+    """
     text = _short(value)
     if text is None or not _DECIMAL.fullmatch(text):
         return None
     try:
-        number = Decimal(text)
+        sign, digits, exponent = Decimal(text).as_tuple()
+        number = Decimal((sign, digits, int(exponent) - scale))
     except ArithmeticError:  # an exponent beyond any measure
         return None
     if not number or abs(number.adjusted()) > PRICE_MAX:
         return None
-    plain = format(number, "f") if "e" in text.lower() else text
+    plain = format(number, "f") if scale or "e" in text.lower() else text
     return plain.encode() if len(plain) <= PRICE_MAX else None
 
 
@@ -205,7 +227,7 @@ def _read(shape: Shape, root: Any, sequence_path: str, *, bare: bool) -> Extract
 
         symbol = at(shape.symbol_path)
         wire = _short(symbol) if bare or not isinstance(symbol, Number) else None
-        price = price_text(at(shape.price_path))
+        price = price_text(at(shape.price_path), shape.price_scale)
         if wire is None:
             nameless += 1
         elif price is None:
@@ -228,11 +250,15 @@ def _numbered(trade: Trade, numbers: list[int]) -> Trade:
 
 
 def _elements(value: Any, path: Path) -> Iterator[tuple[int, ...]]:
-    """The places in the walked arrays of every innermost element."""
+    """The places in the walked arrays and objects of every innermost element."""
     for i, step in enumerate(path):
         if step in WALKS:
-            array = look_up(value, path[:i])
-            for place, element in enumerate(array if isinstance(array, list) else ()):
+            walked = look_up(value, path[:i])
+            if step == EACH:
+                elements = [element for _, element in walked.pairs] if isinstance(walked, Object) else []
+            else:
+                elements = walked if isinstance(walked, list) else []
+            for place, element in enumerate(elements):
                 for inner in _elements(element, path[i + 1 :]):
                     yield (place, *inner)
             return
@@ -242,7 +268,7 @@ def _elements(value: Any, path: Path) -> Iterator[tuple[int, ...]]:
 def _placed(path: Path, places: tuple[int, ...]) -> Path:
     """The path with its walks replaced by places."""
     left = iter(places)
-    return tuple(next(left) if step in WALKS else step for step in path)
+    return tuple(Member(next(left)) if step == EACH else next(left) if step in WALKS else step for step in path)
 
 
 def _newer(places: tuple[int, ...], than: tuple[int, ...], ends: list[Any]) -> bool:
@@ -275,7 +301,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Object:
     for name, value in pairs:
         name.encode()
         found.setdefault(name, value)
-    found.members = len(pairs)
+    found.pairs = pairs
     return found
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from beast.feeds.simulator import bitfinex, frames, kucoin, requests
+from beast.feeds.simulator import bitfinex, bitstamp, frames, hitbtc, htx, kucoin, requests
 from beast.feeds.simulator.session import Dialect, KeepAlive
 from beast.feeds.simulator.types import PriceStyle
 
@@ -87,5 +87,30 @@ DIALECTS: Final[dict[str, Dialect]] = {
         greet=bitfinex.greet,
         beat=bitfinex.beat,
         keep_alive=KeepAlive(beat_s=15),
+    ),
+    "bitstamp": Dialect(
+        paths=("/",),
+        style=PriceStyle(least=0, strip=True),
+        request=bitstamp.Request,
+        answer=bitstamp.answer,
+        trades=frames.one_by_one(bitstamp.trade),
+    ),
+    "hitbtc": Dialect(
+        paths=("/api/3/ws/public",),
+        style=PriceStyle(),
+        request=hitbtc.Request,
+        answer=hitbtc.answer,
+        trades=hitbtc.trades,
+        keep_alive=KeepAlive(ping_s=30, pong_s=60),
+    ),
+    "htx": Dialect(
+        paths=("/ws",),
+        style=PriceStyle(strip=True),
+        request=htx.Request,
+        answer=htx.answer,
+        trades=htx.trades,
+        beat=htx.beat,
+        keep_alive=KeepAlive(beat_s=5, unanswered_beats=2, answer_s=5),
+        pack=htx.pack,
     ),
 }

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from beast.feeds.simulator import bitfinex, kucoin, listings, tickers
+from beast.feeds.simulator import bitfinex, bitstamp, hitbtc, htx, kucoin, listings, tickers
 from beast.feeds.simulator.session import Exchange
 
 Handler = Callable[..., tickers.Answer]
@@ -53,6 +53,18 @@ ROUTES: Final[dict[str, dict[str, Handler]]] = {
     "bitfinex": {
         "/v2/ticker/{}": bitfinex.ticker,
         "/v2/conf/pub:list:pair:exchange": bitfinex.pairs,
+    },
+    "bitstamp": {
+        "/api/v2/ticker/{}/": bitstamp.ticker,
+        "/api/v2/trading-pairs-info/": bitstamp.pairs,
+    },
+    "hitbtc": {
+        "/api/3/public/ticker/{}": hitbtc.ticker,
+        "/api/3/public/symbol": hitbtc.symbols,
+    },
+    "htx": {
+        "/market/detail/merged": htx.merged,
+        "/v1/common/symbols": htx.symbols,
     },
 }
 POST_ROUTES: Final[dict[str, dict[str, Handler]]] = {"kucoin": {"/api/v1/bullet-public": kucoin.token}}

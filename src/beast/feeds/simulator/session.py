@@ -68,13 +68,15 @@ class Dialect:
     keep_alive: KeepAlive = KeepAlive()
     text_replies: Mapping[bytes, bytes] = field(default_factory=dict)
     """Answers to texts that are no JSON."""
+    pack: Callable[[bytes], bytes] | None = None
+    """What becomes of a frame on its way into a binary one; None: text frames are sent."""
 
 
 class Link(Protocol):
     """What a session needs of a WebSocket."""
 
     def send(self, frame: bytes) -> None:
-        """Sends one text frame."""
+        """Sends one frame: of text, or a binary one where the dialect packs."""
 
     def ping(self) -> None:
         """Sends a protocol ping."""
@@ -225,4 +227,5 @@ class Session:
 
     def _put(self, frame: bytes) -> None:
         self.sent_ns = self.exchange.now_ns()
-        self._link.send(frame)
+        pack = self.exchange.dialect.pack
+        self._link.send(pack(frame) if pack else frame)

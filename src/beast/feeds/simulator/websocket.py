@@ -64,13 +64,13 @@ class Connection(WSListener):
             self._exchange.disconnected(self._session)
 
     def send(self, frame: bytes) -> None:
-        """Sends one text frame."""
+        """Sends one frame."""
         if self._transport is None:
             return
         if self._transport.underlying_transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
             self._transport.disconnect(graceful=False)
             return
-        self._transport.send(WSMsgType.TEXT, frame)
+        self._transport.send(WSMsgType.BINARY if self._exchange.dialect.pack else WSMsgType.TEXT, frame)
 
     def ping(self) -> None:
         """Sends a protocol ping."""
