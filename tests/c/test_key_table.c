@@ -247,24 +247,24 @@ static void rates_follow_the_generic_cell_rate(void)
     CHECK_EQ(put(table, "tb_k", 10, 5, false, NO_CAP), BEAST_OK);
     beast_key *key = find(cache, table, "tb_k");
     for (int i = 0; i < 5; i++)
-        CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_RATE_LIMITED);
+        CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_RATE_LIMITED);
     CHECK_EQ(retry, SECOND / 10);
-    CHECK_EQ(beast_key_admit(key, START + SECOND / 10 - 1, &retry), BEAST_RESULT_RATE_LIMITED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START + SECOND / 10 - 1, &retry), BEAST_RESULT_RATE_LIMITED);
     CHECK_EQ(retry, 1);
-    CHECK_EQ(beast_key_admit(key, START + SECOND / 10, &retry), BEAST_RESULT_ANSWERED);
-    CHECK_EQ(beast_key_admit(key, START + SECOND / 10, &retry), BEAST_RESULT_RATE_LIMITED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START + SECOND / 10, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START + SECOND / 10, &retry), BEAST_RESULT_RATE_LIMITED);
     for (int i = 0; i < 7; i++) /* a long pause saves up a burst, no more */
-        CHECK_EQ(beast_key_admit(key, START + 60 * SECOND, &retry),
+        CHECK_EQ(beast_key_admit(table, cache, key, START + 60 * SECOND, &retry),
                  i < 5 ? BEAST_RESULT_ANSWERED : BEAST_RESULT_RATE_LIMITED);
 
     CHECK_EQ(put(table, "tb_k", 0, 0, false, NO_CAP), BEAST_OK); /* in place, at once */
     for (int i = 0; i < 1000; i++)
-        CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
+        CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
     CHECK_EQ(put(table, "tb_k", 1, 0, true, 0), BEAST_OK);
     for (int i = 0; i < 1000; i++)
-        CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
-    CHECK_EQ(key->allowance, 0);
+        CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_allowance_of(key->balance), BEAST_NO_CAP);
     beast_key_cache_free(cache);
     beast_key_table_free(table);
 }
@@ -276,23 +276,23 @@ static void allowances_are_taken_and_given_back(void)
     int64_t retry = -1;
     CHECK_EQ(put(table, "tb_k", 0, 0, false, 2), BEAST_OK);
     beast_key *key = find(cache, table, "tb_k");
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_QUOTA_EXCEEDED);
-    CHECK_EQ(key->allowance, 0);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_QUOTA_EXCEEDED);
+    CHECK_EQ(beast_allowance_of(key->balance), 0);
     beast_key_refund(key);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_QUOTA_EXCEEDED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_QUOTA_EXCEEDED);
 
     /* The rate is asked first, and a refused quota has counted against it. */
     CHECK_EQ(put(table, "tb_k", 1, 1, false, 0), BEAST_OK);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_QUOTA_EXCEEDED);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_RATE_LIMITED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_QUOTA_EXCEEDED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_RATE_LIMITED);
 
     CHECK_EQ(put(table, "tb_k", 0, 0, false, NO_CAP), BEAST_OK);
-    CHECK_EQ(beast_key_admit(key, START, &retry), BEAST_RESULT_ANSWERED);
+    CHECK_EQ(beast_key_admit(table, cache, key, START, &retry), BEAST_RESULT_ANSWERED);
     beast_key_refund(key);
-    CHECK_EQ(key->allowance, NO_CAP);
+    CHECK_EQ(beast_allowance_of(key->balance), BEAST_NO_CAP);
     beast_key_cache_free(cache);
     beast_key_table_free(table);
 }

@@ -1,9 +1,9 @@
-/* API keys between threads: look-ups while keys come and go, exact rates, exact allowances. */
+/* API keys between threads: look-ups while keys come and go, exact rates, exact allowances, settling. */
 #include <pthread.h>
 #include <sched.h>
 
 #include "harness.h"
-#include "key_table.h"
+#include "key_settle.h"
 
 #define THREADS 3
 #define SECOND INT64_C(1000000000)
@@ -14,6 +14,7 @@ typedef struct stage {
     beast_key *key;
     beast_readers readers;
     beast_reader reader[THREADS];
+    beast_key_cache *cache[THREADS];
     _Atomic int running;
     _Atomic uint64_t good, bad;
     _Atomic uint64_t changes; /* made so far by the writer */
@@ -129,10 +130,13 @@ static void finding_survives_adding_dropping_and_rebuilding(void)
 static void *ask_for_two_seconds(void *argument)
 {
     stage *stage = ((part *)argument)->stage;
+    beast_key_cache *cache = beast_key_cache_new();
     uint64_t good = 0;
     int64_t retry;
     for (int64_t tick = 0; tick <= 20000; tick++)
-        good += beast_key_admit(stage->key, START + tick * SECOND / 10000, &retry) == BEAST_RESULT_ANSWERED;
+        good += beast_key_admit(stage->table, cache, stage->key, START + tick * SECOND / 10000, &retry) ==
+                BEAST_RESULT_ANSWERED;
+    beast_key_cache_free(cache);
     atomic_fetch_add(&stage->good, good);
     return NULL;
 }
@@ -157,16 +161,18 @@ static void a_rate_is_exact_over_threads(void)
 static void *spend(void *argument)
 {
     stage *stage = ((part *)argument)->stage;
+    beast_key_cache *cache = beast_key_cache_new();
     uint64_t kept = 0, below = 0;
     int64_t retry;
     for (int i = 0; i < ALLOWANCE; i++) {
-        bool taken = beast_key_admit(stage->key, START, &retry) == BEAST_RESULT_ANSWERED;
-        below += atomic_load_explicit(&stage->key->allowance, memory_order_relaxed) < 0;
+        bool taken = beast_key_admit(stage->table, cache, stage->key, START, &retry) == BEAST_RESULT_ANSWERED;
+        below += beast_allowance_of(atomic_load_explicit(&stage->key->balance, memory_order_relaxed)) > ALLOWANCE;
         if (taken && i % 3 == 0)
             beast_key_refund(stage->key);
         else
             kept += taken;
     }
+    beast_key_cache_free(cache);
     atomic_fetch_add(&stage->good, kept);
     atomic_fetch_add(&stage->bad, below);
     return NULL;
@@ -182,8 +188,88 @@ static void an_allowance_is_exact_over_threads(void)
     stage.key = beast_key_by_digest(stage.table, digest);
     start(&stage, parts, threads, spend);
     join(threads);
-    CHECK_EQ(stage.good + (uint64_t)stage.key->allowance, ALLOWANCE);
+    CHECK_EQ(stage.good + (uint64_t)beast_allowance_of(stage.key->balance), ALLOWANCE);
     CHECK_EQ(stage.bad, 0);
+    beast_key_table_free(stage.table);
+}
+
+#define LEASE 7
+#define SHARED_KEYS 5
+#define CAP 40
+#define ROUNDS 200 /* of settling, that the lanes go on for */
+
+/* Keys drawn at random, under leases. */
+static void *ask_under_leases(void *argument)
+{
+    part *part = argument;
+    stage *stage = part->stage;
+    beast_key_cache *cache = stage->cache[part->number];
+    uint64_t random = 3 + (uint64_t)part->number, good = 0, bad = 0;
+    int64_t retry;
+    for (int i = 0; i < ALLOWANCE || atomic_load(&stage->changes) < ROUNDS; i++) {
+        beast_key *key = beast_key_by_number(stage->table, (uint32_t)(harness_random(&random) % SHARED_KEYS));
+        beast_reader_enter(&stage->reader[part->number]);
+        good += beast_key_admit(stage->table, cache, key, START, &retry) == BEAST_RESULT_ANSWERED;
+        bad += beast_unsettled_of(atomic_load_explicit(&key->balance, memory_order_relaxed)) > LEASE;
+        beast_reader_leave(&stage->reader[part->number]);
+    }
+    atomic_fetch_add(&stage->good, good);
+    atomic_fetch_add(&stage->bad, bad);
+    atomic_fetch_sub(&stage->running, 1);
+    return NULL;
+}
+
+/* Takes from all lanes, settles; every admission once. */
+static uint64_t settle_all(stage *stage, int64_t *used)
+{
+    beast_key_dues dues[2 * SHARED_KEYS];
+    uint64_t settled = 0;
+    uint32_t n = beast_keys_collect(stage->table, NULL, dues, SHARED_KEYS);
+    for (int i = 0; i < THREADS; i++)
+        n += beast_keys_collect(stage->table, stage->cache[i], dues + n, 2 * SHARED_KEYS - n);
+    for (uint32_t i = 0; i < n; i++) {
+        settled += dues[i].admitted;
+        used[dues[i].number] += dues[i].answered;
+        for (uint32_t j = 0; j < i; j++)
+            atomic_fetch_add(&stage->bad, dues[j].number == dues[i].number); /* in one list only */
+        beast_key_settle(stage->table, &dues[i], START, -1, used[dues[i].number]);
+    }
+    return settled;
+}
+
+static void every_admission_is_settled_once(void)
+{
+    stage stage = {.table = beast_key_table_new(SHARED_KEYS)};
+    part parts[THREADS];
+    pthread_t threads[THREADS];
+    int64_t used[SHARED_KEYS] = {0};
+    uint64_t settled = 0, told = 0;
+    beast_key_terms_set(beast_key_terms_of(stage.table), true, 1, 1, true, 1);
+    for (uint8_t i = 0; i < SHARED_KEYS; i++) {
+        const uint8_t digest[BEAST_SHA256_LEN] = {i};
+        const beast_key_limits limits = {.id = i, .lease = LEASE, .cap = i % 2 ? BEAST_NO_CAP - 1 : CAP};
+        CHECK_EQ(beast_key_set(stage.table, digest, &limits, &stage.readers), BEAST_OK);
+    }
+    for (int i = 0; i < THREADS; i++)
+        stage.cache[i] = beast_key_cache_new();
+    start(&stage, parts, threads, ask_under_leases);
+    while (atomic_load(&stage.running) > 0) {
+        settled += settle_all(&stage, used);
+        atomic_fetch_add(&stage.changes, 1);
+        sched_yield();
+    }
+    join(threads);
+    for (int i = 0; i < 3; i++) /* the first turn may leave what lanes touched behind what they had */
+        settled += settle_all(&stage, used);
+    for (int i = 0; i < SHARED_KEYS; i++)
+        told += (uint64_t)used[i];
+    CHECK_EQ(stage.bad, 0);
+    CHECK_EQ(settled, stage.good);
+    CHECK_EQ(told, stage.good);
+    for (int i = 0; i < SHARED_KEYS; i += 2)
+        CHECK_EQ(used[i], CAP); /* to the last one, and not one more */
+    for (int i = 0; i < THREADS; i++)
+        beast_key_cache_free(stage.cache[i]);
     beast_key_table_free(stage.table);
 }
 
@@ -192,5 +278,6 @@ int main(void)
     RUN(finding_survives_adding_dropping_and_rebuilding);
     RUN(a_rate_is_exact_over_threads);
     RUN(an_allowance_is_exact_over_threads);
+    RUN(every_admission_is_settled_once);
     return harness_report();
 }

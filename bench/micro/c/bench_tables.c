@@ -257,7 +257,7 @@ static void admit(uint32_t n)
     int64_t retry;
     beast_key *key = beast_key_by_number(keys, 0);
     for (uint32_t i = 0; i < n; i++)
-        sink += beast_key_admit(key, clock += 10000000, &retry);
+        sink += beast_key_admit(keys, cache, key, clock += 10000000, &retry);
 }
 
 static void add_to_counter(uint32_t n)

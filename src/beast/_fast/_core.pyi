@@ -176,8 +176,14 @@ class Engine:
         burst: int,
         partner: bool = False,
         allowance: int | None = None,
+        used: int = 0,
+        quota_id: int | None = None,
+        lease: int = 0,
+        month: int = 0,
+        priced: bool = True,
+        restricted: bool = False,
     ) -> None:
-        """Adds a key, or changes its limits. `digest` is the SHA-256 of the key's text; no allowance: no cap."""
+        """Adds a key, or changes its limits: see key_record()."""
     def put_keys(self, records: bytes) -> int:
         """Many at once, packed: see key_record()."""
     def drop_key(self, digest: bytes) -> bool:
@@ -205,9 +211,14 @@ class Engine:
         max_age_ms: int | None = None,
         allow_stale: bool = False,
         turn: int = 0,
+        peer: str | None = None,
         now_ns: int | None = None,
-    ) -> tuple[int, bytes, int, int]:
-        """(HTTP status, JSON body, retry_after in ns, burst of the key; 0: no limit) for the ASGI side.
+        wall_ns: int | None = None,
+    ) -> tuple[int, bytes, bytes]:
+        """(HTTP status, JSON body, header lines) for the ASGI side.
+
+        `peer` is the address that asks, which keys with networks want to know. The lines, each with its line end, are
+        what the workers tell of limits and refusals.
 
         Of several assets without one price, the status is that of the first. With `turn` 1 it may be 0: a slower tier
         may know more, and nothing was recorded or taken but from the key's rate. Asked again with `turn` 2, which
@@ -250,8 +261,77 @@ class Miss:
     @property
     def deadline_ns(self) -> int: ...
 
-def key_record(digest: bytes, key_id: int, per_second: int, burst: int, partner: bool, allowance: int | None) -> bytes:
-    """One key packed for Engine.put_keys()."""
+def key_record(
+    digest: bytes,
+    key_id: int,
+    per_second: int,
+    burst: int,
+    partner: bool,
+    allowance: int | None,
+    *,
+    used: int = 0,
+    quota_id: int | None = None,
+    lease: int = 0,
+    month: int = 0,
+    priced: bool = True,
+    restricted: bool = False,
+) -> bytes:
+    """One key packed for Engine.put_keys().
+
+    Args:
+        digest: SHA-256 of the key's text.
+        key_id: Its row's id.
+        per_second: Its rate; 0: no limit.
+        burst: Requests at once.
+        partner: It has neither limit nor cap.
+        allowance: What is left of the month's cap; None: it has none.
+        used: Answers of the month, besides.
+        quota_id: The id of the key whose rate and cap it shares; its own.
+        lease: Admissions that may be ahead of what is settled with the cluster; 0: there is nothing to settle.
+        month: The month that `used` is of, by any number that only grows.
+        priced: Its scopes open prices.
+        restricted: Only from the networks that restrict_key() names.
+    """
+
+def set_limit_terms(
+    engine: Engine, *, leasing: bool, share: int = 1, nodes: int = 1, cluster: bool = False, retry_ms: int = 50
+) -> None:
+    """How limits are kept from now on.
+
+    Args:
+        engine: Whose.
+        leasing: Admissions are settled with the cluster, and at most a key's lease goes ahead of that.
+        share: Limits are divided by so many nodes.
+        nodes: Nodes known to be there, as which allowances are granted while leasing.
+        cluster: What clients are told: the limits are those of the cluster.
+        retry_ms: When a key that has used up its lease may hope to be settled.
+    """
+
+def restrict_key(engine: Engine, digest: bytes, networks: Sequence[str]) -> None:
+    """The only networks from which a `restricted` key is taken; until then it is taken from nowhere.
+
+    Raises:
+        ValueError: They are too many, or none.
+        LookupError: There is no such key.
+    """
+
+def unsettled_keys(engine: Engine, most: int = 512) -> list[tuple[int, int, int, int, int, int]]:
+    """Keys touched since they were settled, each once: the caller settles or postpones them.
+
+    Of each (record, admissions to settle, quota id, interval in ns; 0: no rate limit, answers that its cap's counter
+    was not told of; -1: no cap, month of that counter).
+    """
+
+def settle_keys(
+    engine: Engine, keys: list[tuple[int, int, int, int, int, int]], answers: list[tuple[int, int]], now_ns: int
+) -> None:
+    """What the cluster says of them at `now_ns` (CLOCK_MONOTONIC, when the answer was there).
+
+    Of each (ns that its theoretical arrival time is ahead of now, answers of the month, these included); -1: not asked.
+    """
+
+def postpone_keys(engine: Engine, keys: list[tuple[int, int, int, int, int, int]]) -> None:
+    """They come again with the next unsettled_keys()."""
 
 @final
 class UsageRings:
@@ -332,8 +412,8 @@ class Watch:
         """(number, answer) of each of `count` places from `first` on that says something else than when last seen."""
     def read(self, number: int, now_ns: int | None = None) -> tuple[bool, bytes]:
         """(whether it says something else than when last seen, answer) of one place, its age as it is now."""
-    def knows(self, digest: bytes) -> bool:
-        """Whether the key with this SHA-256 is good."""
+    def knows(self, digest: bytes, peer: str | None = None) -> bool:
+        """Whether the key with this SHA-256 opens prices; from there, if it is said from where."""
 
 @final
 class Plan:

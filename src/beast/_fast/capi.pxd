@@ -161,14 +161,69 @@ cdef extern from "price_layout.h" nogil:
     beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments)
     void beast_layout_free(beast_layout *layout)
 
+cdef extern from "sockets.h" nogil:
+    ctypedef struct sockaddr "struct sockaddr":
+        pass
+    ctypedef struct beast_address:
+        pass
+    const sockaddr *beast_address_of(const beast_address *address)
+    beast_status beast_address_parse(const char *host, uint16_t port, beast_address *out)
+
+cdef extern from "source_limit.h" nogil:
+    ctypedef struct beast_source_limit
+    enum:
+        BEAST_SOURCE_NETWORKS_MAX
+    ctypedef struct beast_source_network:
+        uint8_t *address
+        uint8_t bits
+    void beast_source_limit_set(beast_source_limit *limit, uint32_t per_second)
+    void beast_source_limit_set_dry_run(beast_source_limit *limit, bint dry_run)
+    beast_status beast_source_limit_except(beast_source_limit *limit, const beast_source_network *list, uint32_t n)
+
 cdef extern from "key_table.h" nogil:
     ctypedef struct beast_key
     ctypedef struct beast_key_table
-    beast_status beast_key_put(beast_key_table *table, const uint8_t *digest, uint64_t id, uint32_t per_second,
-                               uint32_t burst, bint partner, int64_t allowance, const beast_readers *readers)
+    ctypedef struct beast_key_cache
+    ctypedef struct beast_key_terms
+    enum:
+        BEAST_KEY_PARTNER
+        BEAST_KEY_NO_PRICE
+        BEAST_KEY_NETWORKS
+        BEAST_KEY_NETWORKS_MAX
+        BEAST_LEASE_MAX
+    ctypedef struct beast_key_limits:
+        uint64_t id
+        uint64_t quota_id
+        uint32_t per_second
+        uint32_t burst
+        uint32_t flags
+        uint32_t lease
+        uint32_t month
+        int64_t cap
+        int64_t used
+    beast_status beast_key_set(beast_key_table *table, const uint8_t *digest, const beast_key_limits *limits,
+                               const beast_readers *readers)
+    beast_status beast_key_restrict(beast_key_table *table, const uint8_t *digest, const beast_source_network *list,
+                                    uint32_t n, const beast_readers *readers)
     beast_status beast_key_drop(beast_key_table *table, const uint8_t *digest, const beast_readers *readers)
     uint32_t beast_key_count(const beast_key_table *table)
-    beast_key *beast_key_by_digest(const beast_key_table *table, const uint8_t *digest)
+    bint beast_key_opens(const beast_key_table *table, const uint8_t *digest, const sockaddr *peer)
+    beast_key_terms *beast_key_terms_of(beast_key_table *table)
+    void beast_key_terms_set(beast_key_terms *terms, bint leasing, uint32_t share, uint32_t nodes, bint cluster,
+                             int64_t retry_ns)
+
+cdef extern from "key_settle.h" nogil:
+    ctypedef struct beast_key_dues:
+        uint32_t number
+        uint32_t admitted
+        uint64_t quota_id
+        int64_t interval_ns
+        int64_t answered
+        uint32_t month
+    uint32_t beast_keys_collect(beast_key_table *table, beast_key_cache *cache, beast_key_dues *out, uint32_t max)
+    void beast_key_settle(beast_key_table *table, const beast_key_dues *dues, int64_t now_ns, int64_t ahead_ns,
+                          int64_t used)
+    void beast_key_postpone(beast_key_table *table, const beast_key_dues *dues)
 
 cdef extern from "usage_record.h" nogil:
     ctypedef struct beast_usage:
@@ -243,17 +298,6 @@ cdef extern from "handover.h" nogil:
         uint8_t *bytes
     bint beast_handover_take(beast_handover_ring *ring, beast_handover *out)
 
-cdef extern from "source_limit.h" nogil:
-    ctypedef struct beast_source_limit
-    enum:
-        BEAST_SOURCE_NETWORKS_MAX
-    ctypedef struct beast_source_network:
-        uint8_t *address
-        uint8_t bits
-    void beast_source_limit_set(beast_source_limit *limit, uint32_t per_second)
-    void beast_source_limit_set_dry_run(beast_source_limit *limit, bint dry_run)
-    beast_status beast_source_limit_except(beast_source_limit *limit, const beast_source_network *list, uint32_t n)
-
 cdef extern from "histogram.h" nogil:
     enum:
         BEAST_HISTOGRAM_BUCKETS
@@ -276,6 +320,7 @@ cdef extern from "lane.h" nogil:
         int wake_fd
         int usage_fd
     ctypedef struct beast_lane:
+        beast_key_cache *keys
         beast_usage_ring *usage
         beast_miss_ring *misses
         beast_handover_ring *handovers
@@ -287,14 +332,6 @@ cdef extern from "lane.h" nogil:
     void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns)
     void beast_shared_set_parking(beast_shared *shared, bint park_misses, int64_t park_ns)
 
-cdef extern from "sockets.h" nogil:
-    ctypedef struct sockaddr "struct sockaddr":
-        pass
-    ctypedef struct beast_address:
-        pass
-    const sockaddr *beast_address_of(const beast_address *address)
-    beast_status beast_address_parse(const char *host, uint16_t port, beast_address *out)
-
 cdef extern from "answer.h" nogil:
     enum:
         BEAST_BODY_MAX
@@ -305,8 +342,6 @@ cdef extern from "answer.h" nogil:
     ctypedef struct beast_reply:
         beast_result result
         bint missed
-        beast_key *key
-        int64_t retry_ns
         uint32_t len
     ctypedef struct beast_result_info:
         const char *name
@@ -316,8 +351,16 @@ cdef extern from "answer.h" nogil:
     const beast_result_info *beast_result_describe(beast_result result)
     const char *beast_fault_name(beast_fault fault)
     const char *beast_fault_message(beast_fault fault)
-    uint32_t beast_key_burst(const beast_key *key)
     uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const beast_moment *moment, uint8_t *out)
+
+cdef extern from "limit_text.h" nogil:
+    enum:
+        BEAST_LIMIT_LINES_MAX
+    ctypedef struct beast_month:
+        int64_t end
+    beast_month beast_month_of(int64_t second)
+    uint32_t beast_limit_lines(const beast_shared *shared, const beast_reply *reply, const beast_moment *moment,
+                               const beast_month *month, uint8_t *out)
 
 cdef extern from "worker.h" nogil:
     beast_moment beast_moment_now()
@@ -379,6 +422,6 @@ cdef extern from "engine.h" nogil:
         BEAST_QUERY_ONCE
         BEAST_QUERY_FIRST
         BEAST_QUERY_AGAIN
-    void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
+    void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn, const sockaddr *peer,
                             const beast_moment *moment, uint8_t *out, beast_reply *reply)
     beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)

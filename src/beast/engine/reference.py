@@ -5,7 +5,7 @@ the two differ, one of them is wrong, and tests say which request shows it. Time
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -17,7 +17,9 @@ ANSWER_MAX = 1400
 PAD, PAD_STEP = 256, 64
 CONSENSUS = "consensus"
 SECOND = 1_000_000_000
-MESSAGES = {code: message for _, code, _, message in RESULTS}
+MESSAGES = {code: message for _, code, _, message in reversed(RESULTS)}
+"""By wire code. Why a good key is refused has words of its own."""
+REASONS = {name: message for name, _, _, message in RESULTS}
 PREFIXES = {4: ((32, 1), (24, 32), (20, 256), (18, 768)), 6: ((128, 1), (64, 2), (56, 3), (48, 4), (32, 64))}
 """Of a source address: prefix length and how many times the address's own rate it may take."""
 UNPROVEN_PER_SECOND, UNPROVEN_BURST = 2_000, 1_000
@@ -94,6 +96,13 @@ class Key:
     rate: Rate
     partner: bool = False
     allowance: int | None = None
+    priced: bool = True
+    """Its scopes open prices."""
+    networks: tuple[str, ...] | None = None
+    """From where alone it may be used; None: from anywhere."""
+    lease: int | None = None
+    """Admissions that may be unsettled; None: they need no settling."""
+    unsettled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,8 @@ class Reference:
     node: str
     ttl_ns: int = 13 * SECOND
     source_per_second: int = 50
+    retry_ns: int = SECOND // 20
+    """When a key that has used up its lease may hope to be settled."""
     instruments: list[Instrument] = field(default_factory=list)
     prices: dict[int, Price] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
@@ -141,12 +152,12 @@ class Reference:
         """The datagrams that answer this one."""
         request = parse(datagram)
         identity = b"" if request.id is None else b',"id":' + request.id
-        key = self._key(request)
+        key, reason = self._key(request, source[0])
         try:
             if request.fault != "NONE":
                 raise Refusal("bad_request", message=FAULT_MESSAGES[request.fault])
             if key is None:
-                raise Refusal("unauthorized")
+                raise Refusal("unauthorized", message=REASONS[reason])
             self._admit(key, now_ns)
             return self._answer(request, key, identity, now_ns)
         except Refusal as refusal:
@@ -159,19 +170,26 @@ class Reference:
                 return []
             return [answer]
 
-    def _key(self, request: Request) -> Key | None:
+    def _key(self, request: Request, host: str) -> tuple[Key | None, str]:
+        """The key that the request proves, or why it proves none."""
         if request.fault != "NONE" or request.api_key is None:
-            return None
-        return self.keys.get(sha256(request.api_key).digest())
+            return None, "UNAUTHORIZED"
+        key = self.keys.get(sha256(request.api_key).digest())
+        if key is None:
+            return None, "UNAUTHORIZED"
+        if key.networks is not None and not is_inside(host, key.networks):
+            return None, "NO_NETWORK"
+        return (key, "") if key.priced else (None, "NO_SCOPE")
 
     def _admit(self, key: Key, now_ns: int) -> None:
         if key.partner:
             return
-        retry_ns = key.rate.admit(now_ns)
+        retry_ns = max(self.retry_ns, key.rate.early(now_ns)) if key.unsettled == key.lease else key.rate.admit(now_ns)
         if retry_ns:
             raise Refusal("rate_limited", f',"retry_after_ms":{-(-retry_ns // 1_000_000)}'.encode())
         if key.allowance == 0:
             raise Refusal("quota_exceeded")
+        key.unsettled += key.lease is not None
 
     def _answer(self, request: Request, key: Key, identity: bytes, now_ns: int) -> list[bytes]:
         exchange = self._exchange(request)
@@ -266,6 +284,14 @@ class Reference:
 def _answers(instrument: Instrument, exchange: str | None) -> bool:
     """A consensus answers only who asks for it."""
     return instrument.exchange == exchange or (exchange is None and instrument.exchange != CONSENSUS)
+
+
+def is_inside(host: str, networks: Iterable[str]) -> bool:
+    """Whether the address lies in one of the networks. An IPv4 address mapped into IPv6 is one of IPv4."""
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 def source_networks(host: str) -> Iterator[tuple[str, int]]:

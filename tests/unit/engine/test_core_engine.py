@@ -10,7 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from beast._fast import COUNTERS, FAULTS, PUBLIC_COUNTERS, RESULTS, Engine, key_record, received_after, take_answers
+from beast._fast import (
+    COUNTERS,
+    FAULTS,
+    PUBLIC_COUNTERS,
+    RESULTS,
+    Engine,
+    Watch,
+    key_record,
+    received_after,
+    restrict_key,
+    take_answers,
+)
 
 NOW = 1_000_000_000_000
 WALL = 1_776_003_781_123_456_000
@@ -112,7 +123,7 @@ def test_a_query_is_the_same_answer_for_asgi(engine: Engine) -> None:
         200,
         engine.ask(datagram, now_ns=NOW)[0].rstrip(),
     )
-    status, body, _, _ = engine.query(KEY, ["btc", 'q"é', "BTC"], many=True, now_ns=NOW)
+    status, body, _ = engine.query(KEY, ["btc", 'q"é', "BTC"], many=True, now_ns=NOW)
     assert status == 200
     assert [entry["asset"] for entry in json.loads(body)["prices"]] == ["BTC", 'q"é']
 
@@ -134,26 +145,105 @@ def test_a_query_is_the_same_answer_for_asgi(engine: Engine) -> None:
 )
 def test_a_query_fails_as_the_table_says(engine: Engine, asked: dict[str, object], status: int, error: str) -> None:
     query = {"assets": ["BTC"], "many": False, "now_ns": NOW} | asked
-    got, body, _, _ = engine.query(KEY, **query)  # type: ignore[arg-type]
+    got, body, _ = engine.query(KEY, **query)  # type: ignore[arg-type]
     assert (got, json.loads(body)["error"]) == (status, error)
 
 
+def lines_of(engine: Engine, key: bytes | None = KEY, now_ns: int = NOW, asset: str = "BTC") -> tuple[int, list[str]]:
+    status, _, lines = engine.query(key, [asset], many=False, now_ns=now_ns, wall_ns=WALL)
+    return status, lines.decode().split("\r\n")[:-1]
+
+
 def test_a_limited_query_tells_when_to_come_back(engine: Engine) -> None:
+    engine.publish(0, b"1.5", WALL, NOW)
     engine.put_key(DIGEST, 7, per_second=2, burst=3)
-    for _ in range(3):
-        engine.query(KEY, ["BTC"], many=False, now_ns=NOW)
-    status, _, retry_ns, burst = engine.query(KEY, ["BTC"], many=False, now_ns=NOW)
-    assert (status, retry_ns, burst) == (429, 500_000_000, 3)
-    assert engine.query(None, ["BTC"], many=False)[0] == 401
+    policy, scope = 'RateLimit-Policy: "rate";q=3;w=2', "RateLimit-Scope: node"
+    for left, reset in ((2, 1), (1, 1), (0, 1)):
+        assert lines_of(engine) == (200, [policy, f'RateLimit: "rate";r={left};t={reset}', scope])
+    assert lines_of(engine) == (
+        429,
+        [
+            "Retry-After: 1",
+            "RateLimit-Limit: 3",
+            "RateLimit-Remaining: 0",
+            "RateLimit-Reset: 1",
+            policy,
+            'RateLimit: "rate";r=0;t=1',
+            scope,
+        ],
+    )
+    assert lines_of(engine, now_ns=NOW + 3 * 10**9)[1][1] == 'RateLimit: "rate";r=2;t=1'
+    assert lines_of(engine, None) == (401, ["WWW-Authenticate: Bearer"])
+
+
+def test_what_is_left_of_a_cap_is_told(engine: Engine) -> None:
+    engine.publish(0, b"1.5", WALL, NOW)
+    engine.put_key(DIGEST, 7, per_second=100, burst=10, allowance=2, used=48)
+    policy = 'RateLimit-Policy: "rate";q=100;w=1, "month";q=50;w=2592000'
+    month = "t=1589819"
+    assert lines_of(engine) == (
+        200,
+        [policy, f'RateLimit: "rate";r=9;t=1, "month";r=1;{month}', "RateLimit-Scope: node"],
+    )
+    assert lines_of(engine, asset="XYZ") == (
+        404,
+        [policy, f'RateLimit: "rate";r=8;t=1, "month";r=1;{month}', "RateLimit-Scope: node"],
+    )
+    assert lines_of(engine)[0] == 200
+    assert lines_of(engine) == (
+        402,
+        [
+            "Retry-After: 1589819",
+            policy,
+            f'RateLimit: "rate";r=6;t=1, "month";r=0;{month}',
+            "RateLimit-Scope: node",
+        ],
+    )
+    engine.put_key(DIGEST, 7, per_second=0, burst=0)
+    assert lines_of(engine) == (200, [])
+    engine.put_key(DIGEST, 7, per_second=1, burst=1, allowance=0, partner=True)
+    assert lines_of(engine) == (200, [])
+
+
+def test_a_key_opens_only_what_its_scopes_say_and_from_where_its_networks_say(engine: Engine) -> None:
+    engine.publish(0, b"1.5", WALL, NOW)
+    engine.put_key(DIGEST, 7, per_second=1, burst=1, priced=False)
+    watch = Watch(engine)
+    status, body, lines = engine.query(KEY, ["BTC"], many=False, now_ns=NOW)
+    assert (status, json.loads(body)["message"]) == (401, "the API key has not the scope price")
+    assert lines == b"WWW-Authenticate: Bearer\r\n"
+    assert not watch.knows(DIGEST)
+
+    engine.put_key(DIGEST, 7, per_second=0, burst=1, restricted=True)
+    restrict_key(engine, DIGEST, ["10.1.0.0/16", "2001:db8::/32"])
+    question = b'{"api_key":"tb_test","asset":"BTC","id":"%s"}' % (b"x" * 60)
+    for address, inside in (
+        ("10.1.255.1", True), ("::ffff:10.1.0.7", True), ("2001:db8::1", True),
+        ("10.2.0.1", False), ("2001:db9::1", False), ("127.0.0.1", False),
+    ):  # fmt: skip
+        (answer,) = engine.ask(question, now_ns=NOW, source=(address, 9))
+        told = json.loads(answer)
+        assert ("price" in told) == inside, address
+        if not inside:
+            assert told["error"] == "unauthorized"
+            assert len(answer) <= len(question), "who is somewhere else has proven nothing"
+        assert (engine.query(KEY, ["BTC"], many=False, peer=address, now_ns=NOW)[0] == 200) == inside
+        assert watch.knows(DIGEST, address) == inside
+    assert engine.query(KEY, ["BTC"], many=False, now_ns=NOW)[0] == 401, "nobody knows from where"
+    assert watch.knows(DIGEST)
+    with pytest.raises(ValueError, match="at most 16"):
+        restrict_key(engine, DIGEST, ["10.0.0.0/8"] * 17)
+    with pytest.raises(LookupError):
+        restrict_key(engine, b"n" * 32, [])
 
 
 def test_a_query_that_is_asked_again_after_the_slower_tiers_costs_one(engine: Engine) -> None:
     engine.put_key(DIGEST, 7, per_second=1, burst=1, allowance=1)
     asked = {"assets": ["BTC", "ETH"], "many": True, "now_ns": NOW}
-    assert engine.query(KEY, **asked, turn=1) == (0, b"", 0, 0)  # type: ignore[arg-type]
+    assert engine.query(KEY, **asked, turn=1) == (0, b"", b"")  # type: ignore[arg-type]
     assert engine.counters()["usage_records"] == 0
     engine.publish(0, b"1.5", WALL, NOW, tier=3)
-    status, body, _, _ = engine.query(KEY, **asked, turn=2)  # type: ignore[arg-type]
+    status, body, _ = engine.query(KEY, **asked, turn=2)  # type: ignore[arg-type]
     assert (status, [each.get("tier") for each in json.loads(body)["prices"]]) == (200, [3, None])
     assert engine.query(KEY, **asked)[0] == 429  # type: ignore[arg-type]
     assert engine.query(KEY, **{**asked, "now_ns": NOW + 10**9})[0] == 402  # type: ignore[arg-type]

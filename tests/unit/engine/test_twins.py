@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import pytest
 
-from beast._fast import Engine
+from beast._fast import Engine, restrict_key, set_limit_terms
 from beast.engine.reference import CONSENSUS, SECOND, Instrument, Key, Link, Price, Rate, Reference
 from beast.prices.consensus import Vote, find_consensus, refusal, tail
 
@@ -23,7 +23,9 @@ TTL = 13 * SECOND
 QUORUM = 2
 ASSETS = ["BTC", "ETH", "SOL", "1INCH", "A" * 20]
 EXCHANGES = ["coinbase", "kraken", "okx", "e" * 16]
-KEYS = {"tb_partner": "partner", "tb_slow": "slow", "tb_empty": "empty", "tb_last": "last"}
+KEYS = {
+    f"tb_{kind}": kind for kind in ("partner", "slow", "empty", "last", "report", "home", "away", "leased", "behind")
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ def reference_of(world: World) -> Reference:
         "slow": Key(Rate(3, 2)),
         "empty": Key(Rate(0, 1), allowance=0),
         "last": Key(Rate(0, 1), allowance=1),
+        "report": Key(Rate(0, 1), priced=False),
+        "home": Key(Rate(3, 2), networks=("127.0.0.0/8", "::1/128")),
+        "away": Key(Rate(3, 2), networks=("127.0.0.2/32", "2001:db8::/32"), partner=True, priced=False),
+        "leased": Key(Rate(3, 4), lease=2),
+        "behind": Key(Rate(1, 1), lease=3),
     }
     reference.keys = {sha256(text.encode()).digest(): limits[kind] for text, kind in KEYS.items()}
     return reference
@@ -132,11 +139,13 @@ def engine_of(world: World) -> Engine:
         if not up:
             engine.link_down(number)
     engine.sweep(NOW)
+    set_limit_terms(engine, leasing=True)
     for text, key in reference_of(world).keys.items():
         engine.put_key(
             text, 7, per_second=key.rate.per_second, burst=key.rate.burst, partner=key.partner,
-            allowance=key.allowance,
+            allowance=key.allowance, priced=key.priced, restricted=key.networks is not None, lease=key.lease or 0,
         )  # fmt: skip
+        restrict_key(engine, text, key.networks or ())
     return engine
 
 

@@ -193,19 +193,19 @@ static uint8_t *put_many(beast_asking *ask, uint8_t *out, beast_reply *reply)
     return beast_put_close(out, req);
 }
 
-/* One answer off the allowance of a key whose rate was asked before. */
-static beast_result take_allowance(beast_key *key)
+/* Off the usual path: the key doesn't open everything from everywhere. */
+static __attribute__((noinline)) beast_result restricted(const beast_lane *lane, const beast_lookup *lookup,
+                                                         const beast_key *key, uint32_t flags)
 {
-    int64_t left = atomic_load_explicit(&key->allowance, memory_order_relaxed);
+    struct sockaddr_storage named;
+    socklen_t len = sizeof named;
+    const struct sockaddr *peer = lookup->peer;
 
-    if (left == INT64_MAX || atomic_load_explicit(&key->partner, memory_order_relaxed))
-        return BEAST_RESULT_ANSWERED;
-    do {
-        if (left <= 0)
-            return BEAST_RESULT_QUOTA_EXCEEDED;
-    } while (!atomic_compare_exchange_weak_explicit(&key->allowance, &left, left - 1, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    return BEAST_RESULT_ANSWERED;
+    if (!peer && lookup->fd >= 0 && getpeername(lookup->fd, (struct sockaddr *)&named, &len) == 0)
+        peer = (struct sockaddr *)&named;
+    if (flags & BEAST_KEY_NETWORKS && !beast_key_is_from(lane->shared->keys, key, peer))
+        return BEAST_RESULT_NO_NETWORK;
+    return flags & BEAST_KEY_NO_PRICE ? BEAST_RESULT_NO_SCOPE : BEAST_RESULT_ANSWERED;
 }
 
 /* Who asks, and may they? A malformed request never proves a key. A parked request's key is looked up again: it
@@ -219,21 +219,28 @@ static beast_result admit(beast_asking *ask, beast_lookup *lookup, beast_key *ad
     reply->key = beast_key_find(lane->keys, lane->shared->keys, &lookup->key);
     if (!reply->key)
         return BEAST_RESULT_UNAUTHORIZED;
+    uint32_t flags = atomic_load_explicit(&reply->key->flags, memory_order_relaxed);
+    if (__builtin_expect(flags & (BEAST_KEY_NO_PRICE | BEAST_KEY_NETWORKS), 0)) {
+        beast_result result = restricted(lane, lookup, reply->key, flags);
+        if (result != BEAST_RESULT_ANSWERED)
+            return result;
+    }
     reply->proven = true;
     if (admitted == reply->key)
-        return take_allowance(admitted);
-    if (atomic_load_explicit(&reply->key->partner, memory_order_relaxed))
+        return beast_key_take(lane->shared->keys, admitted, &reply->retry_ns);
+    if (flags & BEAST_KEY_PARTNER)
         beast_count(&lane->counters, BEAST_COUNTER_partner_requests, 1);
-    return beast_key_admit(reply->key, ask->moment->now_ns, &reply->retry_ns);
+    return beast_key_admit(lane->shared->keys, lane->keys, reply->key, ask->moment->now_ns, &reply->retry_ns);
 }
 
-uint32_t beast_key_burst(const beast_key *key)
+uint32_t beast_key_burst(const beast_shared *shared, const beast_key *key)
 {
-    int64_t interval = atomic_load_explicit(&key->interval_ns, memory_order_relaxed);
+    uint32_t share = atomic_load_explicit(&beast_key_terms_of(shared->keys)->share, memory_order_relaxed);
+    beast_key_rate rate = beast_key_rate_of(key, share);
 
-    if (interval <= 0 || atomic_load_explicit(&key->partner, memory_order_relaxed))
+    if (rate.interval_ns <= 0 || atomic_load_explicit(&key->flags, memory_order_relaxed) & BEAST_KEY_PARTNER)
         return 0;
-    return (uint32_t)(atomic_load_explicit(&key->tolerance_ns, memory_order_relaxed) / interval) + 1;
+    return (uint32_t)(rate.tolerance_ns / rate.interval_ns) + 1;
 }
 
 static bool can_wait(const beast_lane *lane, const beast_key *admitted)
@@ -290,7 +297,7 @@ static void settle(beast_asking *ask, const beast_key *admitted, beast_reply *re
 
 static void count_refusal(beast_lane *lane, beast_result result)
 {
-    if (result == BEAST_RESULT_UNAUTHORIZED)
+    if (result == BEAST_RESULT_UNAUTHORIZED || result == BEAST_RESULT_NO_SCOPE || result == BEAST_RESULT_NO_NETWORK)
         beast_count(&lane->counters, BEAST_COUNTER_auth_rejected, 1);
     else if (result == BEAST_RESULT_RATE_LIMITED)
         beast_count(&lane->counters, BEAST_COUNTER_rate_limited, 1);

@@ -36,6 +36,8 @@ typedef struct beast_lookup {
     _Alignas(BEAST_CACHE_LINE) const beast_layout *layout;
     uint64_t place_hash; /* of the first asset */
     uint32_t exchange;   /* 0: any, or none of that name */
+    int fd;              /* the socket whose other end asks, where there is no `peer`; -1: neither */
+    const struct sockaddr *peer; /* who asks; both are the caller's to set before the answer */
     beast_key_search key;
 } beast_lookup;
 
@@ -62,7 +64,7 @@ uint32_t beast_answer_error(const beast_request *req, beast_result result, int64
                             uint8_t *out);
 
 /* How many requests the key may send at once; 0: as many as it likes. */
-uint32_t beast_key_burst(const beast_key *key);
+uint32_t beast_key_burst(const beast_shared *shared, const beast_key *key);
 
 /* BEAST_RESULTS and BEAST_FAULTS as values. */
 typedef struct beast_result_info {

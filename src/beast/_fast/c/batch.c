@@ -215,6 +215,7 @@ void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_mome
         batch->tally.received += n;
         for (uint32_t i = 0; i < n; i++) {
             beast_request_parse(batch->datagram[i].bytes, batch->datagram[i].len, &batch->request[i]);
+            batch->lookup[i].peer = &batch->datagram[i].peer->any;
             beast_answer_prefetch(batch->lane, &batch->request[i], &batch->lookup[i]);
         }
         prepare(batch, n, admitted, moment);

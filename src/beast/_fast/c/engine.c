@@ -166,11 +166,11 @@ uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t 
 }
 
 void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
-                        const beast_moment *moment, uint8_t *out, beast_reply *reply)
+                        const struct sockaddr *peer, const beast_moment *moment, uint8_t *out, beast_reply *reply)
 {
     beast_lane *lane = engine->own->lane;
     beast_key *admitted = NULL;
-    beast_lookup lookup;
+    beast_lookup lookup = {.peer = peer, .fd = -1};
 
     beast_reader_enter(&lane->reader);
     beast_answer_prefetch(lane, req, &lookup);

@@ -72,7 +72,7 @@ static bool answer_one(beast_http *http, beast_http_conn *conn, turn *now, bool 
         break;
     }
     bool close = is_last(http, now, more);
-    now->out_len += beast_http_answer(&http->heads, http->lane, &http->request.price, close, &http->moment,
+    now->out_len += beast_http_answer(&http->heads, http->lane, &http->request.price, conn->fd, close, &http->moment,
                                       http->out + now->out_len, &reply);
     if (reply.missed) {
         conn->leaving = true; /* the ASGI side asks the slower tiers */

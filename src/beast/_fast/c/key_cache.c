@@ -24,7 +24,10 @@ static_assert(sizeof(entry) == 2 * BEAST_CACHE_LINE, "an entry is two cache line
 struct beast_key_cache {
     entry set[SETS][WAYS];
     uint32_t turn; /* whose way is taken next; also counts all that were taken */
+    beast_key_list touched;
 };
+
+beast_key_list *beast_key_list_of(beast_key_cache *cache) { return &cache->touched; }
 
 beast_key_cache *beast_key_cache_new(void)
 {

@@ -3,26 +3,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "key_index.h"
 #include "key_table_inner.h"
 #include "pages.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define KEYS_LIMIT (UINT32_C(1) << 31)
+#define SPARE_RECORDS (UINT32_C(1) << 16)
 
 beast_key_table *beast_key_table_new(uint32_t max_keys)
 {
-    beast_key_table *table = max_keys > 0 && max_keys <= KEYS_LIMIT ? calloc(1, sizeof *table) : NULL;
-    beast_key_index *index = table ? beast_index_new(0) : NULL;
-    void *records = index ? beast_pages_new(max_keys * sizeof(beast_key)) : NULL;
-    if (!records) {
-        beast_index_free(index);
-        free(table);
+    if (max_keys == 0 || max_keys > KEYS_LIMIT)
+        return NULL;
+    beast_key_table *table = aligned_alloc(_Alignof(beast_key_table), sizeof *table);
+    if (!table)
+        return NULL;
+    memset(table, 0, sizeof *table);
+    table->max_keys = max_keys;
+    table->max_records = max_keys + (max_keys < SPARE_RECORDS ? max_keys : SPARE_RECORDS);
+    table->records = beast_pages_new(table->max_records * sizeof table->records[0]);
+    table->networks = beast_pages_new(table->max_records * sizeof table->networks[0]);
+    atomic_init(&table->index, beast_index_new(0));
+    atomic_init(&table->terms.share, 1);
+    atomic_init(&table->terms.nodes, 1);
+    if (!table->records || !table->networks || !atomic_load_explicit(&table->index, memory_order_relaxed)) {
+        beast_key_table_free(table);
         return NULL;
     }
-    table->records = records;
-    table->max_keys = max_keys;
-    atomic_init(&table->index, index);
     return table;
 }
 
@@ -30,10 +36,15 @@ void beast_key_table_free(beast_key_table *table)
 {
     if (!table)
         return;
-    beast_pages_free(table->records, table->max_keys * sizeof(beast_key));
+    for (uint32_t i = 0; table->networks && i < table->made; i++)
+        free(atomic_load_explicit(&table->networks[i], memory_order_relaxed));
+    beast_pages_free(table->records, table->max_records * sizeof table->records[0]);
+    beast_pages_free(table->networks, table->max_records * sizeof table->networks[0]);
     beast_index_free(atomic_load_explicit(&table->index, memory_order_relaxed));
     free(table);
 }
+
+beast_key_terms *beast_key_terms_of(beast_key_table *table) { return &table->terms; }
 
 uint32_t beast_key_count(const beast_key_table *table)
 {
@@ -92,7 +103,13 @@ static beast_status rebuild_index(beast_key_table *table, const beast_readers *r
     return BEAST_OK;
 }
 
-/* A record for a new key: of a dropped one, once no reader can hold it any more, else a new one. */
+static bool is_settled(const beast_key *key)
+{
+    return beast_unsettled_of(atomic_load_explicit(&key->balance, memory_order_acquire)) == 0;
+}
+
+/* A record for a new key: of a dropped one, once no reader can hold it any more and it is in no list of touched ones, else
+ * a new one. NULL: there is none. */
 static beast_key *take_record(beast_key_table *table, const beast_readers *readers)
 {
     if (table->reusable == 0 && table->dropped != 0) {
@@ -100,34 +117,58 @@ static beast_key *take_record(beast_key_table *table, const beast_readers *reade
         table->reusable = table->dropped;
         table->dropped = 0;
     }
-    if (table->reusable != 0) {
+    while (table->reusable != 0) {
         beast_key *key = &table->records[table->reusable - 1];
         table->reusable = key->next;
-        return key;
+        if (is_settled(key)) {
+            beast_key_forget_networks(table, key);
+            return key;
+        }
+        key->next = table->dropped;
+        table->dropped = beast_key_number(table, key) + 1;
     }
     uint32_t made = atomic_load_explicit(&table->made, memory_order_relaxed);
+    if (made == table->max_records)
+        return NULL;
     atomic_store_explicit(&table->made, made + 1, memory_order_release);
     return &table->records[made];
 }
 
-static void set_limits(beast_key *key, uint64_t id, uint32_t per_second, uint32_t burst, bool partner,
-                       int64_t allowance)
+static void set_limits(beast_key_table *table, beast_key *key, const beast_key_limits *limits, bool fresh)
 {
     /* Rounded up: never more than the rate. */
-    int64_t interval = per_second ? (NS_PER_S + per_second - 1) / per_second : 0;
-    atomic_store_explicit(&key->id, id, memory_order_relaxed);
+    int64_t interval = limits->per_second ? (NS_PER_S + limits->per_second - 1) / limits->per_second : 0;
+    int64_t cap = limits->cap < BEAST_NO_CAP && !(limits->flags & BEAST_KEY_PARTNER) ? limits->cap : BEAST_NO_CAP;
+    uint32_t old = atomic_load_explicit(&key->flags, memory_order_relaxed);
+    int64_t seen = atomic_load_explicit(&key->seen, memory_order_relaxed), told = 0;
+    fresh = fresh || old >> BEAST_KEY_MONTH_AT != limits->month;
+    if (fresh || limits->used > seen || !atomic_load_explicit(&table->terms.leasing, memory_order_relaxed))
+        seen = limits->used;
+    if (fresh) /* what an older month has to tell, nobody needs to know */
+        told = atomic_load_explicit(&key->given, memory_order_relaxed) -
+               beast_allowance_of(atomic_load_explicit(&key->balance, memory_order_relaxed));
+    atomic_store_explicit(&key->id, limits->id, memory_order_relaxed);
+    atomic_store_explicit(&key->quota_id, limits->quota_id, memory_order_relaxed);
     atomic_store_explicit(&key->interval_ns, interval, memory_order_relaxed);
-    atomic_store_explicit(&key->tolerance_ns, burst > 1 ? (burst - 1) * interval : 0, memory_order_relaxed);
-    atomic_store_explicit(&key->allowance, allowance, memory_order_relaxed);
-    atomic_store_explicit(&key->partner, partner, memory_order_relaxed);
+    atomic_store_explicit(&key->tolerance_ns, limits->burst > 1 ? (limits->burst - 1) * interval : 0,
+                          memory_order_relaxed);
+    atomic_store_explicit(&key->lease, limits->lease < BEAST_LEASE_MAX ? limits->lease : BEAST_LEASE_MAX,
+                          memory_order_relaxed);
+    atomic_store_explicit(&key->cap, cap, memory_order_relaxed);
+    atomic_store_explicit(&key->seen, seen, memory_order_relaxed);
+    atomic_store_explicit(&key->flags,
+                          limits->flags | (old & BEAST_KEY_PARTIAL) | limits->month << BEAST_KEY_MONTH_AT,
+                          memory_order_relaxed);
+    if (beast_key_grant(table, key, 0, told))
+        beast_key_touch(table, &table->own, key);
 }
 
-beast_status beast_key_put(beast_key_table *table, const uint8_t digest[32], uint64_t id, uint32_t per_second,
-                           uint32_t burst, bool partner, int64_t allowance, const beast_readers *readers)
+beast_status beast_key_set(beast_key_table *table, const uint8_t digest[32], const beast_key_limits *limits,
+                           const beast_readers *readers)
 {
     beast_key *key = beast_key_by_digest(table, digest);
     if (key) {
-        set_limits(key, id, per_second, burst, partner, allowance);
+        set_limits(table, key, limits, false);
         return BEAST_OK;
     }
     uint32_t count = beast_key_count(table);
@@ -139,8 +180,10 @@ beast_status beast_key_put(beast_key_table *table, const uint8_t digest[32], uin
             return status;
     }
     key = take_record(table, readers);
+    if (!key)
+        return BEAST_FULL;
     memcpy(key->digest, digest, BEAST_SHA256_LEN);
-    set_limits(key, id, per_second, burst, partner, allowance);
+    set_limits(table, key, limits, true);
     atomic_store_explicit(&key->arrival_ns, 0, memory_order_relaxed);
     uint32_t generation = atomic_load_explicit(&key->generation, memory_order_relaxed);
     atomic_store_explicit(&key->generation, generation + 1, memory_order_relaxed);
@@ -151,6 +194,20 @@ beast_status beast_key_put(beast_key_table *table, const uint8_t digest[32], uin
     atomic_store_explicit(&table->count, count + 1, memory_order_relaxed);
     bump_version(table);
     return BEAST_OK;
+}
+
+beast_status beast_key_put(beast_key_table *table, const uint8_t digest[32], uint64_t id, uint32_t per_second,
+                           uint32_t burst, bool partner, int64_t allowance, const beast_readers *readers)
+{
+    const beast_key_limits limits = {
+        .id = id,
+        .quota_id = id,
+        .per_second = per_second,
+        .burst = burst,
+        .flags = partner ? BEAST_KEY_PARTNER : 0,
+        .cap = allowance,
+    };
+    return beast_key_set(table, digest, &limits, readers);
 }
 
 beast_status beast_key_drop(beast_key_table *table, const uint8_t digest[32], const beast_readers *readers)

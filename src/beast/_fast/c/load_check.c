@@ -126,7 +126,8 @@ static beast_load_answer read_error(cursor *c, size_t whole, bool udp)
     uint64_t ignored;
     beast_slice code = text(c);
     uint32_t result = BEAST_RESULT_COUNT;
-    for (uint32_t i = BEAST_RESULT_BAD_REQUEST; c->at != NULL && i < BEAST_RESULT_COUNT; i++)
+    /* Several results may have one code: the first of them stands for all. */
+    for (uint32_t i = BEAST_RESULT_BAD_REQUEST; c->at != NULL && i < result; i++)
         if (strlen(codes[i]) == code.len && memcmp(codes[i], code.ptr, code.len) == 0)
             result = i;
     if (result == BEAST_RESULT_COUNT)

@@ -20,6 +20,8 @@ typedef enum beast_status {
     X(ANSWERED, "", 200, "OK", "")                                                                \
     X(BAD_REQUEST, "bad_request", 400, "Bad Request", "")                                         \
     X(UNAUTHORIZED, "unauthorized", 401, "Unauthorized", "the API key is missing or not valid")   \
+    X(NO_SCOPE, "unauthorized", 401, "Unauthorized", "the API key has not the scope price")       \
+    X(NO_NETWORK, "unauthorized", 401, "Unauthorized", "the API key is not to be used from this network") \
     X(UNKNOWN_ASSET, "unknown_asset", 404, "Not Found", "no price is kept for this asset")        \
     X(UNKNOWN_EXCHANGE, "unknown_exchange", 404, "Not Found", "there is no exchange of this name") \
     X(STALE, "stale", 503, "Service Unavailable", "no price is fresh enough")                     \

@@ -256,9 +256,9 @@ cdef class Engine:
 
     # keys
 
-    def put_key(self, digest, key_id, *, per_second, burst, partner=False, allowance=None) -> None:
+    def put_key(self, digest, key_id, *, per_second, burst, partner=False, allowance=None, **more) -> None:
         """Adds a key, or changes its limits. `digest` is the SHA-256 of the key's text; no allowance: no cap."""
-        put_key_rows(self.shared, key_record(digest, key_id, per_second, burst, partner, allowance))
+        put_key_rows(self.shared, key_record(digest, key_id, per_second, burst, partner, allowance, **more))
 
     def put_keys(self, bytes records) -> int:
         """Many at once, packed: see key_record()."""
@@ -303,12 +303,19 @@ cdef class Engine:
             at += lens[i]
         return answers
 
-    def query(self, key, assets, *, many, exchange=None, max_age_ms=None, allow_stale=False, turn=0, now_ns=None):
-        """(HTTP status, JSON body, retry_after in ns, burst of the key) for the ASGI side."""
+    def query(
+        self, key, assets, *, many, exchange=None, max_age_ms=None, allow_stale=False, turn=0, peer=None, now_ns=None,
+        wall_ns=None,
+    ):
+        """(HTTP status, JSON body, header lines) for the ASGI side."""
+        cdef beast_address address
         if key is not None and not isinstance(key, bytes):
             raise TypeError(f"key must be bytes or None, not {type(key).__name__}")
+        if peer is not None:
+            address = address_of(peer, 0)
         return ask_query(self._engine, key, list(assets), bool(many), exchange, max_age_ms, bool(allow_stale),
-                         <beast_query_turn><int>between("turn", turn, 0, 2), self.moment(now_ns, None))
+                         <beast_query_turn><int>between("turn", turn, 0, 2),
+                         NULL if peer is None else beast_address_of(&address), self.moment(now_ns, wall_ns))
 
     # what comes out
 

@@ -45,9 +45,11 @@ cdef list quoted(list assets):
 
 
 cdef tuple ask_query(beast_engine *engine, key, list assets, bint many, exchange, max_age_ms, bint allow_stale,
-                     beast_query_turn turn, beast_moment moment):
+                     beast_query_turn turn, const sockaddr *peer, beast_moment moment):
     cdef beast_request req
     cdef beast_reply reply
+    cdef beast_month month = beast_month_of(moment.wall_ns // 1_000_000_000)
+    cdef uint8_t lines[BEAST_LIMIT_LINES_MAX]
     cdef uint8_t *out
     cdef beast_name *name
     cdef Py_ssize_t i, room = BEAST_BODY_MAX
@@ -79,11 +81,11 @@ cdef tuple ask_query(beast_engine *engine, key, list assets, bint many, exchange
     if out is NULL:
         raise MemoryError("query: out of memory")
     try:
-        beast_engine_query(engine, &req, turn, &moment, out, &reply)
+        beast_engine_query(engine, &req, turn, peer, &moment, out, &reply)
         body = PyBytes_FromStringAndSize(<const char *>out, reply.len)
     finally:
         PyMem_Free(out)
     if reply.missed:
-        return 0, b"", 0, 0
-    burst = beast_key_burst(reply.key) if reply.key is not NULL else 0
-    return beast_result_describe(reply.result).http, body, reply.retry_ns, burst
+        return 0, b"", b""
+    length = beast_limit_lines(beast_engine_shared(engine), &reply, &moment, &month, lines)
+    return beast_result_describe(reply.result).http, body, PyBytes_FromStringAndSize(<const char *>lines, length)

@@ -130,11 +130,16 @@ cdef class Watch:
         changed = self.see(place, &moment)
         return bool(changed), text_of(place)
 
-    def knows(self, bytes digest) -> bool:
-        """Whether the key with this SHA-256 is good."""
+    def knows(self, bytes digest, peer=None) -> bool:
+        """Whether the key with this SHA-256 opens prices; from there, if it is said from where."""
+        cdef beast_address address
+        cdef const sockaddr *from_where = NULL
         if len(digest) != 32:
             raise ValueError("digest must be the 32 bytes of a SHA-256")
-        return beast_key_by_digest(self.engine.shared.keys, <const uint8_t *>PyBytes_AsString(digest)) is not NULL
+        if peer is not None:
+            address = address_of(peer, 0)
+            from_where = beast_address_of(&address)
+        return beast_key_opens(self.engine.shared.keys, <const uint8_t *>PyBytes_AsString(digest), from_where)
 
 
 cdef bytes text_of(const watched *place):

@@ -1,6 +1,5 @@
 """GET /price, GET /prices and POST /prices, when the workers did not recognise the request as a plain one."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import SkipValidation
-from litestar.status_codes import HTTP_200_OK, HTTP_401_UNAUTHORIZED, HTTP_429_TOO_MANY_REQUESTS
+from litestar.status_codes import HTTP_200_OK
 
 from beast.http.errors import BODY_TOO_LARGE, JSON, error_body
 from beast.http.query import BadRequestError, PriceQuery, read_body, read_key, read_query
@@ -132,15 +131,17 @@ async def _answer(
         key = read_key(request.scope["headers"])
         query = read()
     except BadRequestError as error:
-        status, body, retry_ns, burst = 400, error_body("bad_request", error.message), 0, 0
+        status, body, lines = 400, error_body("bad_request", error.message), b""
     else:
-        status, body, retry_ns, burst = await _ask(services, key, query, many=many)
+        status, body, lines = await _ask(services, key, query, many=many, peer=peer_of(request))
     engine.count("tcp_requests")
     engine.count("http_answered" if status == HTTP_200_OK else "http_refused")
-    return Response(body, status_code=status, media_type=JSON, headers=answer_headers(status, retry_ns, burst))
+    return Response(body, status_code=status, media_type=JSON, headers=answer_headers(lines))
 
 
-async def _ask(services: Services, key: bytes | None, query: PriceQuery, *, many: bool) -> tuple[int, bytes, int, int]:
+async def _ask(
+    services: Services, key: bytes | None, query: PriceQuery, *, many: bool, peer: str | None
+) -> tuple[int, bytes, bytes]:
     """Asks memory and, where it can't answer, memory again after the slower tiers."""
     ask = partial(
         services.engine.query,
@@ -150,6 +151,7 @@ async def _ask(services: Services, key: bytes | None, query: PriceQuery, *, many
         exchange=query.exchange,
         max_age_ms=query.max_age_ms,
         allow_stale=query.allow_stale,
+        peer=peer,
     )
     if services.tiers is None:
         return ask()
@@ -160,16 +162,17 @@ async def _ask(services: Services, key: bytes | None, query: PriceQuery, *, many
     return answer
 
 
-def answer_headers(status: int, retry_ns: int, burst: int) -> dict[str, str]:
-    """What the workers send along: no cache may keep a price, and a refusal says how to go on."""
+def peer_of(request: AnyRequest) -> str | None:
+    """The address at the other end of the connection; None: there is no such thing (in tests)."""
+    return request.client.host if request.client else None
+
+
+def answer_headers(lines: bytes) -> dict[str, str]:
+    """What the workers send along: no cache may keep a price, and `lines` as the engine wrote them."""
     headers = {"cache-control": "no-store"}
-    if status == HTTP_401_UNAUTHORIZED:
-        headers["www-authenticate"] = "Bearer"
-    if status == HTTP_429_TOO_MANY_REQUESTS:
-        seconds = str(max(1, math.ceil(retry_ns / 1e9)))
-        headers["retry-after"] = headers["ratelimit-reset"] = seconds
-        headers["ratelimit-limit"] = str(burst)
-        headers["ratelimit-remaining"] = "0"
+    for line in lines.decode().splitlines():
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
     return headers
 
 

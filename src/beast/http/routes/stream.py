@@ -18,7 +18,7 @@ from litestar.status_codes import HTTP_200_OK
 from beast.http.errors import BAD_HANDSHAKE, JSON, STREAMS_FULL, UPGRADE_REQUIRED, Fault, error_body
 from beast.http.protocol import HAND_ON, HandOn
 from beast.http.query import MESSAGES, BadRequestError, PriceQuery, read_key, read_query
-from beast.http.routes.prices import ERRORS, SECURITY, answer_headers, parameter
+from beast.http.routes.prices import ERRORS, SECURITY, answer_headers, parameter, peer_of
 from beast.http.schema import PriceError
 from beast.http.services import Services
 from beast.http.stream import sse
@@ -30,7 +30,7 @@ from beast.http.stream.ws import WsSession
 
 VERSION = "13"
 KEY_BYTES = 16
-NOTHING_YET = Admission(HTTP_200_OK, b"", 0, 0, [], [])
+NOTHING_YET = Admission(HTTP_200_OK, b"", b"", [], [])
 """A WebSocket that will say later what it wants."""
 
 AnyRequest = Request[Any, Any, Any]
@@ -114,7 +114,7 @@ async def get_ws(request: AnyRequest, services: TheServices, hub: TheHub) -> Res
     asked = _ask(request, services, hub, assets_needed=False)
     if isinstance(asked, Response):
         return asked
-    again = partial(admit, services.engine, asked.key)
+    again = partial(admit, services.engine, asked.key, peer_of(request))
     session = WsSession(hub, sha256(asked.key).digest(), again, services.clock.monotonic_ns)
     accept = accept_key(request.headers["sec-websocket-key"]).encode()
     switch = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accept)]
@@ -141,19 +141,19 @@ def _ask(request: AnyRequest, services: Services, hub: Hub, *, assets_needed: bo
     except BadRequestError as error:
         engine.count("http_refused")
         return Response(error_body("bad_request", error.message), status_code=400, media_type=JSON)
-    known = key is not None and hub.knows(sha256(key).digest())
+    known = key is not None and hub.knows(sha256(key).digest(), peer_of(request))
     if known and hub.full:
         engine.count("streams_refused")
         admission = refusal(STREAMS_FULL)
     elif query.assets:
-        admission = admit(engine, key, query.assets, query.exchange)
+        admission = admit(engine, key, peer_of(request), query.assets, query.exchange)
     else:
         admission = NOTHING_YET if known else refusal(REVOKED)
     if key is not None and (admission.places or admission is NOTHING_YET):
         engine.count("http_answered")
         return _Asked(key, admission)
     engine.count("http_refused")
-    headers = answer_headers(admission.status, admission.retry_ns, admission.burst)
+    headers = answer_headers(admission.lines)
     return Response(admission.body, status_code=admission.status, media_type=JSON, headers=headers)
 
 

@@ -1,6 +1,7 @@
 """Who may open a stream, and of what: asked of the engine like any request for several prices."""
 
 import msgspec
+from litestar.status_codes import HTTP_401_UNAUTHORIZED
 
 from beast._fast import Engine
 from beast.http.errors import Fault
@@ -13,8 +14,8 @@ class Admission(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes
-    retry_ns: int
-    burst: int
+    lines: bytes
+    """Headers; see Engine.query()."""
     places: list[Place]
     """(asset, exchange) of every asset that is priced, though perhaps not now."""
     unknown: list[bytes]
@@ -30,9 +31,9 @@ class _Prices(msgspec.Struct):
     prices: list[msgspec.Raw] = []
 
 
-def admit(engine: Engine, key: bytes | None, assets: list[str], exchange: str | None) -> Admission:
+def admit(engine: Engine, key: bytes | None, peer: str | None, assets: list[str], exchange: str | None) -> Admission:
     """One request for all these prices, against the key's limits; it is billed if it finds a price."""
-    status, body, retry_ns, burst = engine.query(key, assets, many=True, exchange=exchange, allow_stale=True)
+    status, body, lines = engine.query(key, assets, many=True, exchange=exchange, allow_stale=True, peer=peer)
     places: list[Place] = []
     unknown = []
     for raw in msgspec.json.decode(body, type=_Prices).prices:
@@ -41,9 +42,10 @@ def admit(engine: Engine, key: bytes | None, assets: list[str], exchange: str | 
             unknown.append(bytes(raw))
         else:
             places.append((entry.asset, None if exchange is None else exchange.lower()))
-    return Admission(status, body, retry_ns, burst, places, unknown)
+    return Admission(status, body, lines, places, unknown)
 
 
 def refusal(fault: Fault) -> Admission:
     """One that the engine was not asked for."""
-    return Admission(fault.status, fault.body, 0, 0, [], [])
+    lines = b"WWW-Authenticate: Bearer\r\n" if fault.status == HTTP_401_UNAUTHORIZED else b""
+    return Admission(fault.status, fault.body, lines, [], [])

@@ -28,7 +28,7 @@ BEAT_NS = 15_000_000_000
 LINGER_NS = 60_000_000_000
 """How long a channel that nobody follows goes on counting, so that a client that comes back learns what it missed."""
 
-REVOKED = next(Fault(status, code, message) for _, code, status, message in RESULTS if code == "unauthorized")
+REVOKED = next(Fault(status, code, message) for name, code, status, message in RESULTS if name == "UNAUTHORIZED")
 
 log = structlog.get_logger(__name__)
 
@@ -80,9 +80,9 @@ class Hub:
         """Whether there is no room for one more."""
         return self._count >= self._max_clients
 
-    def knows(self, digest: bytes) -> bool:
-        """Whether the key with this SHA-256 is good."""
-        return self._watch.knows(digest)
+    def knows(self, digest: bytes, peer: str | None = None) -> bool:
+        """Whether the key with this SHA-256 opens prices; from there, if it is said from where."""
+        return self._watch.knows(digest, peer)
 
     def enter(self, session: Session) -> None:
         """One more client, which follows nothing yet."""
@@ -261,12 +261,11 @@ class Hub:
     # Now and then
 
     def _end_revoked(self) -> Iterator[None]:
-        for number, digest in enumerate(list(self._by_key)):
+        for number, session in enumerate([each for same in self._by_key.values() for each in same]):
             if number % TURN_CHECK == 0:
                 yield from self._breathe()
-            if not self._watch.knows(digest):
-                for session in list(self._by_key.get(digest, ())):
-                    session.close(REVOKED)
+            if not session.closing and not self._watch.knows(session.digest, session.peer):
+                session.close(REVOKED)
 
     def _end_idle(self, now_ns: int) -> None:
         for session, since_ns in list(self._paused_ns.items()):

@@ -46,6 +46,12 @@ class Session(Successor):
         self.farewell: Fault | None = None
         self.closing = False
 
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end; None: there is no such thing (in tests)."""
+        name = self.transport.get_extra_info("peername")
+        return name[0] if isinstance(name, tuple) else None
+
     # Of each kind of client
 
     @staticmethod
