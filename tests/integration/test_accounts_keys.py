@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 import pytest
+from tests.fixtures.usage_path import make_pipeline
 
 from beast._fast import Engine
 from beast.accounts.months import utc
@@ -16,7 +18,7 @@ from beast.accounts.sync import KeySync
 from beast.base.clock import ManualClock
 from beast.base.errors import UsageError
 from beast.storage.database import Database
-from beast.usage.drainer import Drainer
+from beast.usage.pipeline import UsagePipeline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -42,13 +44,16 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def drainer(engine: Engine, accounts: Accounts) -> Drainer:
-    return Drainer(engine, accounts.add_usage, lambda _: None)
+async def usage(engine: Engine, database: Database, tmp_path: Path) -> AsyncIterator[UsagePipeline]:
+    pipeline = make_pipeline(engine, database, tmp_path)
+    await pipeline.start()
+    yield pipeline
+    await pipeline.stop(5)
 
 
 @pytest.fixture
-def sync(engine: Engine, drainer: Drainer, database: Database, clock: ManualClock) -> KeySync:
-    return KeySync(engine, drainer, database, clock)
+def sync(engine: Engine, usage: UsagePipeline, database: Database, clock: ManualClock) -> KeySync:
+    return KeySync(engine, usage, database, clock)
 
 
 @pytest.fixture
@@ -178,7 +183,7 @@ async def test_a_late_count_is_not_held_against_the_new_month(accounts: Accounts
 
 
 async def test_no_full_read_gives_back_what_was_answered(
-    accounts: Accounts, engine: Engine, drainer: Drainer, sync: KeySync, database: Database
+    accounts: Accounts, engine: Engine, usage: UsagePipeline, sync: KeySync, database: Database
 ) -> None:
     await database.execute(b"UPDATE rate_limit_template SET monthly_queries = 100, burst = 1000 WHERE tier = 'free'")
     new = await accounts.create_key("free")
@@ -187,11 +192,11 @@ async def test_no_full_read_gives_back_what_was_answered(
     for flushed in range(10):
         answers += [ask(engine, new.api_key) for _ in range(15)]
         if flushed % 3 == 0:
-            await asyncio.gather(drainer.flush(), sync.reread(), drainer.flush())
+            await asyncio.gather(usage.flush(5), sync.reread(), usage.flush(5))
         else:
             await sync.reread()
     assert answers == ["price"] * 100 + ["quota_exceeded"] * 50
-    await drainer.flush()
+    assert await usage.flush(5)
     assert [key.current_usage for key in await accounts.list_keys()] == [100]
 
 
@@ -329,10 +334,11 @@ async def test_ten_thousand_keys_come_in_chunks(engine: Engine, sync: KeySync, d
     assert ask(engine, "9999") == "price"
 
 
-async def test_a_full_table_is_reported_and_the_rest_goes_on(database: Database, clock: ManualClock) -> None:
+async def test_a_full_table_is_reported_and_the_rest_goes_on(
+    database: Database, clock: ManualClock, tmp_path: Path
+) -> None:
     engine = Engine(node="test", max_keys=1024, max_instruments=64)
-    drainer = Drainer(engine, Accounts(database, clock).add_usage, lambda _: None)
-    sync = KeySync(engine, drainer, database, clock)
+    sync = KeySync(engine, make_pipeline(engine, database, tmp_path), database, clock)
     await database.execute(
         b"INSERT INTO api_keys (key_hash, prefix, tier)"
         b" SELECT sha256(n::text::bytea), 'tb_', 'pro' FROM generate_series(1, 5000) AS n"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.fixtures.rows import example_exchange
 from tests.fixtures.services import make_services
+from tests.fixtures.usage_path import make_pipeline
 
 from beast._fast import Engine
 from beast.accounts.service import Accounts
@@ -29,7 +31,6 @@ from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.server import HttpServer
 from beast.prices.catalogue import Catalogue
 from beast.storage.database import Database
-from beast.usage.drainer import Drainer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -46,7 +47,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 class Node:
     """One server's parts, its admin asked over HTTP."""
 
-    def __init__(self, database: Database, simulator: Simulator) -> None:
+    def __init__(self, database: Database, simulator: Simulator, home: Path) -> None:
         clock = SystemClock()
         self.database = database
         self.simulator = simulator
@@ -58,8 +59,8 @@ class Node:
             self.engine, self.catalogue, self.feeds, self.store, redis_url="", clock=clock, report=lambda _: None
         )
         self.slow.tune(Parameters())
-        self.drainer = Drainer(self.engine, Accounts(database, clock).add_usage, lambda _: None)
-        self.keys = KeySync(self.engine, self.drainer, database, clock)
+        self.usage = make_pipeline(self.engine, database, home)
+        self.keys = KeySync(self.engine, self.usage, database, clock)
         ports: dict[str, int] = {}
         self.admin = ExchangeAdmin(
             self.engine, self.catalogue, self.feeds, self.slow.rest, database, host="", ports=ports, clock=clock
@@ -84,7 +85,7 @@ class Node:
         self.tasks.spawn("keys", self.keys.run())
         self.tasks.spawn("rows", follow_rows(self.store, self.feeds, self.database, lambda _: None))
         await self.http.start()
-        self.drainer.start()
+        await self.usage.start()
         self.runtime.start()
         self.ports["http"] = self.engine.http_port
 
@@ -94,7 +95,7 @@ class Node:
         await self.tasks.cancel()
         await self.slow.tiers.stop()
         await self.runtime.stop(5)
-        await self.drainer.stop()
+        await self.usage.stop(5)
         await self.http.stop(grace_s=1)
         await self.slow.close()
         await self.feeds.stop()
@@ -123,12 +124,12 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def node(database: Database, simulator: Simulator) -> AsyncIterator[Node]:
+async def node(database: Database, simulator: Simulator, tmp_path: Path) -> AsyncIterator[Node]:
     await database.execute(
         b"UPDATE exchange_feeds SET enabled = name = ANY (%(on)s), connect_interval_ms = 0, rest_per_second = 500",
         {"on": list(RUNNING)},
     )
-    made = Node(database, simulator)
+    made = Node(database, simulator, tmp_path)
     await made.start()
     yield made
     await made.stop()

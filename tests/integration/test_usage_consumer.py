@@ -14,6 +14,7 @@ from beast.base.clock import ManualClock
 from beast.storage.database import Database
 from beast.usage.codec import pack, seal
 from beast.usage.consumer import book, consume, grouped
+from beast.usage.records import Run
 from beast.usage.types import HOUR_NS, Batch, Fate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -173,7 +174,8 @@ async def test_records_of_a_broken_clock_are_dead_letters(database: Database) ->
     late, early = make_batch(1, time_ns=NOW_NS + 4 * DAY_NS), make_batch(1, time_ns=-(2**63))
     assert await fates(database, [late, early, make_batch(1, lane=1)]) == [Fate.DEAD, Fate.DEAD, Fate.BOOKED]
     two_hours = make_records(2, time_ns=NOW_NS // HOUR_NS * HOUR_NS + HOUR_NS - 1_000_000)
-    assert await fates(database, [pack(two_hours, node="n", boot=1, names=NAMES)]) == [Fate.DEAD]
+    run = Run(0, 1, two_hours, [])
+    assert await fates(database, [pack(run, node="n", boot=1, names=NAMES)]) == [Fate.DEAD]
 
 
 async def test_months_and_days_are_those_of_the_records(database: Database, keys: list[int]) -> None:

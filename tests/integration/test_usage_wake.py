@@ -1,17 +1,16 @@
 """Under full load a worker wakes the drainer before its ring is full: no usage record is lost, and none twice."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from tests.fixtures.usage_path import UsagePath
 
 from beast._fast import Engine, Load, monotonic_ns, udp_segment
 from beast.cluster.types import Parameters
 from beast.engine.load import figures_of
 from beast.usage import drainer as drainer_room
-from beast.usage.drainer import Drainer
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -26,24 +25,17 @@ def anyio_backend() -> str:
 
 @pytest.mark.skipif(not udp_segment(), reason="this kernel can't send merged datagrams")
 async def test_no_record_is_lost_while_the_drainer_only_comes_when_it_is_called(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(drainer_room, "DRAIN_S", 3600.0)
     engine = Engine(node="test", max_keys=1024, max_instruments=64, http_port=-1, usage_ring=RING)
     engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
     engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
     engine.put_key(sha256(b"tb_1").digest(), 1, per_second=0, burst=0, partner=True)
-    booked: Counter[int] = Counter()
-    troubles: list[str | None] = []
-
-    async def add_usage(answers: Sequence[tuple[int, int]]) -> int:
-        booked.update(dict(answers))
-        return len(answers)
-
-    drainer = Drainer(engine, add_usage, troubles.append)
-    drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000_000))
+    path = UsagePath(engine, tmp_path)
+    path.drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000_000))
     engine.start()
-    drainer.start()
+    path.start()
     load = Load(
         protocol="udp-segment",
         host="127.0.0.1",
@@ -59,8 +51,8 @@ async def test_no_record_is_lost_while_the_drainer_only_comes_when_it_is_called(
     figures = figures_of(load)
     assert figures.answered > 2 * RING, "too few to fill the ring"
     await asyncio.to_thread(engine.stop, 5.0)
-    await drainer.stop()
+    await path.stop(within_s=30)
     counters = engine.counters()
     assert counters["usage_lost"] == 0
-    assert set(troubles) == {None}
-    assert booked == {1: counters["usage_records"]} == {1: counters["udp_answered"]}
+    assert set(path.spool_told + path.sink_told) == {None}
+    assert path.sink.taken == {1: counters["usage_records"]} == {1: counters["udp_answered"]}

@@ -96,6 +96,21 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         int, Meta(ge=100, le=60_000, description="How long the sink may take before usage is kept and sent again")
     ] = 3_000
 
+    usage_spool_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            le=1 << 40,
+            description="Usage that its sink has not taken yet may fill so many bytes of a node's disk",
+        ),
+    ] = 4 << 30
+    usage_retention_days: Annotated[
+        int, Meta(ge=1, le=3_650, description="Days that records of usage are kept; what they add up to stays")
+    ] = 90
+    usage_partitions_ahead: Annotated[
+        int, Meta(ge=1, le=60, description="Days for which the tables of usage are made ahead")
+    ] = 3
+
     log_level: Annotated[
         Literal["configured", "debug", "info", "warning", "error"],
         Meta(description="Below it nothing is logged; configured: as each process's own setting says"),

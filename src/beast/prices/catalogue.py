@@ -56,10 +56,18 @@ class Catalogue:
     Args:
         table: Where the instruments are loaded.
         max_instruments: How many ids there are.
+        announce: Told what an id stands for, before the engine can answer with it.
     """
 
-    def __init__(self, table: PriceTable, *, max_instruments: int = MAX_INSTRUMENTS) -> None:
+    def __init__(
+        self,
+        table: PriceTable,
+        *,
+        max_instruments: int = MAX_INSTRUMENTS,
+        announce: Callable[[Sequence[Instrument]], None] = lambda _: None,
+    ) -> None:
         self._table = table
+        self._announce = announce
         self._max_instruments = max_instruments
         self._ids: dict[tuple[str, str], int] = {}
         self._by_id: dict[int, Instrument] = {}
@@ -117,6 +125,7 @@ class Catalogue:
         current: dict[tuple[str, str], Instrument] = {}
         by_asset: dict[str, list[Instrument]] = {}
         batch = self._table.batch()
+        fresh = [each for pair, each in consensus.items() if self._ids.get(pair) != each.id]
         pairs = list(wanted)
         for start in range(0, len(pairs), STEP):
             yield None
@@ -126,6 +135,8 @@ class Catalogue:
                 each = current[pair] = Instrument(ids[pair], links[market.exchange, market.connection], market)
                 by_asset.setdefault(market.asset, []).append(each)
                 made.append(_row(each))
+                if self._ids.get(pair) != each.id:
+                    fresh.append(each)
             batch.add(made)
         for number, each_asset in enumerate(by_asset.values()):
             if number % STEP == 0:
@@ -136,6 +147,7 @@ class Catalogue:
             yield None
             batch.add([_row(each) for each in each_consensus[start : start + STEP]])
         yield batch.finish
+        self._announce(fresh)
         self._table.load_instruments(batch)
         self._ids, self._links, self._current, self._by_asset = ids, links, current, by_asset
         self._consensus = consensus

@@ -34,7 +34,8 @@ from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 from beast.prices.tiers import Tiers
 from beast.serving.node import HealthPort, Node, probe
-from beast.usage.drainer import Drainer
+from beast.usage.pipeline import Reports, UsagePipeline, rings_folder
+from beast.usage.postgres import PostgresSink
 
 FIRST_PRICES_S = 20.0
 """How long readiness waits for the first prices before the server is ready without them."""
@@ -68,9 +69,10 @@ class PriceSide:
         node, config, clock = self._node, self._node.config, self._node.clock
         tasks, stack, database = node.tasks, node.stack, node.database
         engine = make_engine(config)
-        keys, drainer = await self._start_accounts(engine)
+        usage = await self._start_usage(engine)
+        keys = await self._start_keys(engine, usage)
         node.parameters.on_change(partial(steer, engine, keys))
-        catalogue = Catalogue(engine, max_instruments=config.max_instruments)
+        catalogue = Catalogue(engine, max_instruments=config.max_instruments, announce=usage.tell_names)
         feeds = await self._start_feeds(engine, catalogue)
         slow = self._start_slow_tiers(engine, catalogue, feeds)
         watching = Watching(
@@ -101,7 +103,7 @@ class PriceSide:
             started_ns=node.started_ns,
             ports=node.ports,
             telemetry=telemetry,
-            usage_pending=lambda: drainer.pending,
+            usage_pending=lambda: usage.pending,
             tiers=slow.tiers,
             watching=watching,
             exchange_admin=exchanges,
@@ -116,18 +118,39 @@ class PriceSide:
                 while not self.services.feeds.ready() and not stop.is_set():  # noqa: ASYNC110 - prices raise no event
                     await asyncio.sleep(POLL_S)
 
-    async def _start_accounts(self, engine: Engine) -> tuple[KeySync, Drainer]:
-        """Usage flows out before keys come in; returns once every key is in memory."""
+    async def _start_usage(self, engine: Engine) -> UsagePipeline:
+        """Usage flows out before keys come in, what earlier servers have left first."""
+        node, degrade = self._node, self._health.degrade
+
+        def dead(reason: str) -> None:
+            engine.count("usage_dead")
+            degrade("usage dead letters", reason)
+
+        usage = UsagePipeline(
+            engine,
+            node.database,
+            PostgresSink(node.database, node.clock, dead),
+            home=node.config.home,
+            node=node.config.node,
+            clock=node.clock,
+            reports=Reports(
+                spool=partial(degrade, "usage spool"),
+                sink=partial(degrade, "usage"),
+                letters=partial(degrade, "usage dead letters"),
+            ),
+        )
+        node.parameters.on_change(usage.tune)
+        await usage.start()
+        node.stack.push_async_callback(usage.stop, node.config.drain_s)
+        return usage
+
+    async def _start_keys(self, engine: Engine, usage: UsagePipeline) -> KeySync:
+        """Returns once every key is in memory."""
         node = self._node
-        accounts = Accounts(node.database, node.clock)
-        drainer = Drainer(engine, accounts.add_usage, partial(self._health.degrade, "usage"))
-        keys = KeySync(engine, drainer, node.database, node.clock)
-        node.parameters.on_change(drainer.tune)
-        drainer.start()
-        node.stack.push_async_callback(drainer.stop)
+        keys = KeySync(engine, usage, node.database, node.clock)
         node.tasks.spawn("keys", keys.run())
         await node.tasks.unless_failed(keys.loaded())
-        return keys, drainer
+        return keys
 
     async def _start_feeds(self, engine: Engine, catalogue: Catalogue) -> FeedManager:
         node = self._node
@@ -196,6 +219,7 @@ def make_engine(config: Config) -> Engine:
     """The engine that these settings describe; its workers do not run yet."""
     return Engine(
         node=config.node,
+        usage_dir=rings_folder(config.home),
         workers=config.workers,
         host=config.host,
         udp_port=config.udp_port,

@@ -6,6 +6,7 @@ import msgspec
 import zstandard
 
 from beast._fast import decode_usage, encode_usage, usage_instruments, usage_runs
+from beast.usage.records import Run
 from beast.usage.types import BATCH_RECORDS, Batch, MalformedError, Name
 
 VERSION = 1
@@ -14,6 +15,8 @@ TYPE = "usage"
 ENCODED_MAX = 128
 """Bytes that one encoded record takes at most, generously: what claims more is refused before it is unpacked."""
 LEVEL = 3
+UNKNOWN = ("UNKNOWN", "unknown")
+"""Asset and exchange of an instrument that nobody has told the name of."""
 
 
 class Payload(Batch, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,29 +54,24 @@ _VERSION = msgspec.json.Decoder(Versioned)
 _PAYLOAD = msgspec.json.Decoder(Payload)
 
 
-def pack(records: bytes, *, node: str, boot: int, names: Mapping[int, Name]) -> Batch:
-    """One batch of records that are fit for one: see Batch.
+def pack(run: Run, *, node: str, boot: int, names: Mapping[int, Name]) -> Batch:
+    """One batch of a run.
 
     Args:
-        records: Packed, of one lane, with consecutive sequence numbers, all of one hour.
+        run: The records.
         node: Who has made them.
         boot: When that server was started, in ns since 1970.
-        names: Of at least the instruments in the records.
-
-    Raises:
-        ValueError: These records are no batch.
-        KeyError: An instrument has no name.
+        names: What its instruments mean. One that is not in there is called UNKNOWN: the answer was given all the same.
     """
-    [(lane, first, count)] = usage_runs(records)
     return Batch(
         node=node,
         boot=boot,
-        lane=lane,
-        first=first,
-        last=first + count - 1,
-        names=tuple(names[number] for number in usage_instruments(records)),
+        lane=run.lane,
+        first=run.first,
+        last=run.last,
+        names=tuple(names.get(number) or Name(number, *UNKNOWN) for number in usage_instruments(run.records)),
         # A compressor of its own: this runs on several threads.
-        data=zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(encode_usage(records)),
+        data=zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(encode_usage(run.records)),
     )
 
 

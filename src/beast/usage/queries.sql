@@ -101,6 +101,9 @@ WHERE id < %(before)s
 ORDER BY id DESC
 LIMIT %(limit)s;
 
+-- name: count_dead_letters
+SELECT count(*) AS letters FROM usage_dead_letters;
+
 -- name: dead_letter
 SELECT body FROM usage_dead_letters WHERE id = %(id)s;
 

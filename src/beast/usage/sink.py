@@ -15,6 +15,10 @@ class Sink(Protocol):
     def books(self) -> bool:
         """Whether acknowledged means booked in the tables, not only on the way to a consumer."""
 
+    @property
+    def longest(self) -> int:
+        """At most so many records may be in a batch that is made for it, BATCH_RECORDS or fewer."""
+
     async def put(self, batches: Sequence[Batch]) -> Sequence[Identity]:
         """Takes over what it can, in any order, and returns the acknowledged ones; the others are put again later.
 

@@ -85,6 +85,10 @@ class _Body(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class _Letters(msgspec.Struct, frozen=True):
+    letters: int
+
+
 class UsageStore:
     """Statements of `queries.sql` on their own. Every method may raise DatabaseUnavailableError."""
 
@@ -100,9 +104,19 @@ class UsageStore:
         values = {"today": today, "ahead": ahead, "days": days, "identity_days": identity_days}
         return await self._database.fetch_one(_QUERIES["tidy"], values, row=Tidied)
 
+    async def known(self, identities: Sequence[Identity]) -> set[Identity]:
+        """Which of these are booked."""
+        async with self._database.connection() as connection:
+            return set(await Booking(connection).digests(identities))
+
     async def dead_letters(self, *, before: int, limit: int) -> list[DeadLetter]:
         """At most `limit` with ids below `before`, the newest first."""
         return await self._database.fetch(_QUERIES["dead_letters"], {"before": before, "limit": limit}, row=DeadLetter)
+
+    async def count_dead_letters(self) -> int:
+        """How many there are."""
+        found = await self._database.fetch_one(_QUERIES["count_dead_letters"], row=_Letters)
+        return found.letters if found else 0
 
     async def dead_letter(self, number: int) -> bytes | None:
         """The body of one, as it came; None when there is none."""

@@ -1,17 +1,17 @@
-"""Nothing that was answered is lost on its way to the accounts, whatever the sink does."""
+"""Nothing that was answered is lost on its way to the sink, whatever sink and spool do."""
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from tests.fixtures.usage_path import UsagePath
 
 from beast._fast import Engine, monotonic_ns
 from beast.cluster.types import Parameters
 from beast.usage import drainer as drainer_room
-from beast.usage.drainer import Drainer
 
 pytestmark = pytest.mark.anyio
 
@@ -33,21 +33,9 @@ def engine() -> Engine:
     return made
 
 
-class Sink:
-    """Accounts that can be away."""
-
-    def __init__(self) -> None:
-        self.away = self.hangs = False
-        self.taken: Counter[int] = Counter()
-        self.told: list[str | None] = []
-
-    async def add_usage(self, pairs: Sequence[tuple[int, int]]) -> int:
-        if self.away:
-            raise ConnectionError("the database is away")
-        if self.hangs:
-            await asyncio.get_running_loop().create_future()
-        self.taken.update(dict(pairs))
-        return len(pairs)
+@pytest.fixture
+def path(engine: Engine, tmp_path: Path) -> UsagePath:
+    return UsagePath(engine, tmp_path)
 
 
 def ask(engine: Engine, number: int, times: int) -> None:
@@ -56,87 +44,136 @@ def ask(engine: Engine, number: int, times: int) -> None:
         assert "price" in json.loads(answer)
 
 
-async def test_answers_reach_the_sink_summed(engine: Engine) -> None:
-    sink = Sink()
-    drainer = Drainer(engine, sink.add_usage, sink.told.append)
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - nobody raises an event
+            await asyncio.sleep(0.001)
+
+
+async def test_answers_are_owed_until_the_sink_has_them(engine: Engine, path: UsagePath) -> None:
     ask(engine, 1, 3)
     ask(engine, 2, 5)
-    assert drainer.drain() == 8
-    assert drainer.pending == 8
-    await drainer.flush()
-    assert sink.taken == {1: 3, 2: 5}
-    assert drainer.pending == 0
+    assert path.drainer.drain() == 8
+    assert path.ledger.pending == 8
+    assert await path.drainer.flush()
+    assert path.ledger.pending == 8
+    path.pump.start()
+    assert await path.pump.emptied(5)
+    assert path.sink.taken == {1: 3, 2: 5}
+    assert path.ledger.pending == 0
+    assert path.ledger.unbooked(0) == {}
     assert engine.counters()["batch_rows_queued"] == 8
+    await path.stop()
 
 
-async def test_what_the_sink_refuses_is_kept_and_told_later(engine: Engine) -> None:
-    sink = Sink()
-    drainer = Drainer(engine, sink.add_usage, sink.told.append)
-    sink.away = True
+async def test_what_the_sink_refuses_is_kept_and_told_later(engine: Engine, path: UsagePath) -> None:
+    path.sink.away = True
+    path.start()
     ask(engine, 1, 3)
-    drainer.drain()
-    await drainer.flush()
-    assert drainer.pending == 3
-    assert "away" in str(sink.told[-1])
+    await until(lambda: "is away" in str(path.sink_told[-1:]))
+    assert path.ledger.unbooked(0) == {1: 3}
     ask(engine, 1, 4)
-    drainer.drain()
-    sink.away = False
-    await drainer.flush()
-    assert sink.taken == {1: 7}
-    assert sink.told[-1] is None
+    path.sink.away = False
+    await until(lambda: path.sink.taken == {1: 7})
+    await until(lambda: path.sink_told[-1] is None)
+    await path.stop()
+    assert path.ledger.pending == 0
 
 
-async def test_stop_drains_and_flushes_the_last_record(engine: Engine) -> None:
-    sink = Sink()
-    drainer = Drainer(engine, sink.add_usage, sink.told.append)
-    drainer.start()
+async def test_a_sink_that_takes_some_of_the_batches_gets_the_others_again(engine: Engine, path: UsagePath) -> None:
+    path.sink.refuses_every = 2
+    for turn in range(1, 7):
+        ask(engine, 1 + turn % 2, turn)
+        path.drainer.drain()
+        await path.drainer.flush()
+    path.pump.start()
+    assert await path.pump.emptied(5)
+    assert path.sink.taken == {1: 2 + 4 + 6, 2: 1 + 3 + 5}
+    assert path.ledger.pending == 0
+    await path.stop()
+
+
+async def test_stop_drains_and_puts_the_last_record(engine: Engine, path: UsagePath) -> None:
+    path.start()
     ask(engine, 1, 1000)
-    await drainer.stop()
-    assert sink.taken == {1: 1000}
+    await path.stop()
+    assert path.sink.taken == {1: 1000}
 
 
-async def test_a_ring_that_fills_up_wakes_the_drainer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_sink_does_not_take_in_time_is_there_after_the_next_start(
+    engine: Engine, path: UsagePath, tmp_path: Path
+) -> None:
+    path.sink.away = True
+    path.start()
+    ask(engine, 1, 10)
+    await path.stop(within_s=0.1)
+    after = UsagePath(engine, tmp_path)
+    after.start()
+    await until(lambda: after.sink.taken == {1: 10})
+    await after.stop()
+
+
+async def test_a_ring_that_fills_up_wakes_the_drainer(
+    engine: Engine, path: UsagePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drainer_room, "DRAIN_S", 3600.0)
-    sink = Sink()
-    drainer = Drainer(engine, sink.add_usage, sink.told.append)
-    drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000_000))
-    drainer.start()
+    path.drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000))
+    path.start()
     for turn in (1, 2, 3):
         ask(engine, 1, RING // 2)
-        async with asyncio.timeout(5):
-            while drainer.pending < turn * RING // 2:  # noqa: ASYNC110 - the drainer raises no event
-                await asyncio.sleep(0.001)
-    await drainer.stop()
+        await until(lambda turn=turn: path.sink.taken == {1: turn * RING // 2})  # type: ignore[misc]
+    await path.stop()
     assert engine.counters()["usage_lost"] == 0
 
 
-async def test_a_sink_that_takes_too_long_is_given_up_and_told_again(engine: Engine) -> None:
-    sink = Sink()
-    drainer = Drainer(engine, sink.add_usage, sink.told.append)
-    drainer.tune(Parameters(sqs_timeout_ms=100))
-    sink.hangs = True
-    ask(engine, 1, 3)
-    drainer.drain()
-    await drainer.flush()
-    assert (drainer.pending, sink.told) == (3, ["usage is kept in memory: the database took too long"])
-    sink.hangs = False
-    await drainer.flush()
-    assert (drainer.pending, sink.taken) == (0, {1: 3})
-
-
-async def test_usage_goes_to_the_sink_in_time_or_when_there_is_much_of_it(engine: Engine) -> None:
-    sink = Sink()
-    drainer = Drainer(engine, sink.add_usage, sink.told.append)
-    drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000))
-    drainer.start()
-    ask(engine, 1, 1_000)
-    async with asyncio.timeout(5):
-        while not sink.taken:  # noqa: ASYNC110 - the sink raises no event
-            await asyncio.sleep(0.001)
-    assert sink.taken == {1: 1_000}
+async def test_a_full_spool_is_told_and_the_rings_keep_what_there_was_no_room_for(
+    engine: Engine, path: UsagePath
+) -> None:
+    path.sink.away = True
+    ask(engine, 1, 500)
+    path.drainer.drain()
+    assert await path.drainer.flush()
+    path.spool.max_bytes = path.spool.size
+    ask(engine, 1, RING)
+    path.drainer.drain()
+    assert not await path.drainer.flush()
+    assert "is full" in str(path.spool_told[-1])
+    assert engine.counters()["usage_spool_full"] == 1
+    ask(engine, 2, 5)
+    assert engine.counters()["usage_lost"] == 5
+    path.sink.away = False
+    path.pump.start()
+    assert await path.pump.emptied(5)
+    path.spool.max_bytes = 1 << 30
     ask(engine, 1, 1)
-    drainer.tune(Parameters(sqs_flush_ms=10))
-    async with asyncio.timeout(5):
-        while sink.taken != {1: 1_001}:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.001)
-    await drainer.stop()
+    assert await path.drainer.flush()
+    ask(engine, 1, 7)
+    await path.stop()
+    assert path.spool_told[-1] is None
+    assert path.sink.taken == {1: 500 + RING + 7}
+    [book] = path.ledger.lanes().values()
+    assert len(book.lost) == 6
+    assert not book.waiting
+
+
+async def test_a_sink_that_takes_too_long_is_given_up_and_told_again(engine: Engine, path: UsagePath) -> None:
+    path.pump.tune(Parameters(sqs_timeout_ms=100))
+    path.sink.hangs = True
+    path.start()
+    ask(engine, 1, 3)
+    await until(lambda: "took too long" in str(path.sink_told[-1:]))
+    assert path.ledger.pending == 3
+    path.sink.hangs = False
+    await until(lambda: path.sink.taken == {1: 3})
+    await path.stop()
+
+
+async def test_usage_goes_to_the_sink_in_time_or_when_there_is_much_of_it(engine: Engine, path: UsagePath) -> None:
+    path.drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000))
+    path.start()
+    ask(engine, 1, 1_000)
+    await until(lambda: path.sink.taken == {1: 1_000})
+    ask(engine, 1, 1)
+    path.drainer.tune(Parameters(sqs_flush_ms=10))
+    await until(lambda: path.sink.taken == {1: 1_001})
+    await path.stop()
