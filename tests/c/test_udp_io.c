@@ -123,7 +123,7 @@ static void answers_in_a_row_are_merged(void)
     beast_outgoing *out = aligned_alloc(BEAST_CACHE_LINE, sizeof *out);
     beast_peer a = {.v4 = {.sin_family = AF_INET, .sin_port = 1}}, b = {.v4 = {.sin_family = AF_INET, .sin_port = 2}};
 
-    beast_outgoing_init(out, true);
+    beast_outgoing_init(out, true, &flight);
     CHECK_EQ(add(out, &a, 256, 3), 1);
     CHECK_EQ(add(out, &a, 100, 1), 1); /* a shorter one ends it */
     CHECK_EQ(add(out, &a, 100, 1), 2);
@@ -134,7 +134,7 @@ static void answers_in_a_row_are_merged(void)
     CHECK_EQ(out->datagrams[0], 4);
     CHECK_EQ(out->datagrams[4], 64);
     CHECK_EQ(out->part[0].iov_len, 3 * 256 + 100);
-    beast_outgoing_init(out, false);
+    beast_outgoing_init(out, false, &flight);
     CHECK_EQ(add(out, &a, 256, 5), 5);
     free(out);
 }
@@ -153,7 +153,7 @@ static void what_cannot_be_merged_is_sent_apart(void)
     getsockname(to, (struct sockaddr *)&address, &len);
     good.v4 = address; /* `bad` has port 0 */
     setsockopt(from, SOL_SOCKET, SO_NO_CHECK, &on, sizeof on); /* without checksums the kernel refuses to cut */
-    beast_outgoing_init(out, true);
+    beast_outgoing_init(out, true, &flight);
     add(out, &good, 200, 5);
     add(out, &good, 90, 1);
     add(out, &bad, 200, 3);

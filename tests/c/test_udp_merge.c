@@ -99,7 +99,7 @@ static void merged_answers_arrive_one_by_one(int family)
         send_merged(from, &address, len);
         beast_udp_receive(to, in, 0, &drops);
         uint32_t n = beast_incoming_take(in, taken);
-        beast_outgoing_init(out, true);
+        beast_outgoing_init(out, true, &flight);
         for (uint32_t i = 0; i < n; i++) {
             memcpy(out->end, taken[i].bytes, taken[i].len);
             beast_outgoing_add(out, taken[i].peer, taken[i].len, true);

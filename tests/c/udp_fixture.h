@@ -5,6 +5,8 @@
 #include "harness.h"
 #include "udp_io.h"
 
+static beast_flight flight;
+
 typedef struct sent_sum {
     uint32_t taken, taken_records, refused, refused_records;
 } sent_sum;
@@ -15,9 +17,10 @@ static inline sent_sum send_all(int fd, beast_outgoing *out)
     beast_send_step step;
 
     while (beast_outgoing_waits(out)) {
-        uint32_t stake = beast_outgoing_stake(out);
+        beast_flight_word word = beast_outgoing_ready(out);
+        CHECK_EQ(beast_flight_taken(&flight, word), 0);
         beast_send_result result = beast_udp_send_step(fd, out, &step);
-        CHECK(step.records <= stake);
+        CHECK_EQ(beast_flight_taken(&flight, word), result == BEAST_SEND_TAKEN ? step.records : 0);
         if (result == BEAST_SEND_LATER) {
             CHECK_EQ(step.datagrams, 0);
             beast_udp_wait(fd);

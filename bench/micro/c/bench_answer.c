@@ -75,7 +75,7 @@ static void __attribute__((noinline)) one_batch(beast_batch *batch)
 
     beast_incoming_begin(&batch->in, BEAST_BATCH);
     beast_batch_serve(batch, NULL, &moment);
-    beast_usage_sending(batch->lane->usage, beast_outgoing_stake(&batch->out));
+    beast_usage_sending(batch->lane->usage, beast_outgoing_ready(&batch->out));
     beast_lane_sent(batch->lane, batch->out.records);
     beast_outgoing_clear(&batch->out);
     beast_batch_publish(batch);

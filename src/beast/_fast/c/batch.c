@@ -20,7 +20,7 @@ beast_batch *beast_batch_new(beast_lane *lane, int fd, bool merges)
     batch->fd = fd;
     batch->fd_lane = lane->number;
     beast_incoming_init(&batch->in);
-    beast_outgoing_init(&batch->out, merges);
+    beast_outgoing_init(&batch->out, merges, beast_usage_flight(lane->usage));
     for (uint32_t i = 0; i < BEAST_BATCH; i++)
         batch->request[i].scratch = batch->scratch[i];
     return batch;
@@ -228,8 +228,7 @@ void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_mome
     beast_reader_leave(&batch->lane->reader);
 }
 
-/* Around each system call the lane's ring says which usage records go along: what a killed thread leaves behind in the
- * kernel is done to its end, so that they count as sent. Waiting is no such call. */
+/* During each system call the lane's ring says what is in flight: flight.h tells why. */
 void beast_batch_send(beast_batch *batch)
 {
     beast_outgoing *out = &batch->out;
@@ -237,7 +236,7 @@ void beast_batch_send(beast_batch *batch)
     beast_send_step step;
 
     while (beast_outgoing_waits(out)) {
-        beast_usage_sending(lane->usage, beast_outgoing_stake(out));
+        beast_usage_sending(lane->usage, beast_outgoing_ready(out));
         switch (beast_udp_send_step(batch->fd, out, &step)) {
         case BEAST_SEND_TAKEN:
             beast_lane_sent(lane, step.records);

@@ -185,29 +185,32 @@ void beast_http_keep_unread(beast_http_pool *pool, beast_http_conn *conn, const 
 }
 
 void beast_http_keep_unsent(beast_http_pool *pool, beast_http_conn *conn, const uint8_t *bytes, uint32_t len,
-                            const beast_http_owed *owed, int64_t received_ns)
+                            int64_t received_ns)
 {
     beast_usage_ring *ring = pool->lane->usage;
+    beast_http_unsent *unsent;
     if (!conn->unsent && !(conn->unsent = take_buffer(&pool->writes))) {
         make_room(pool, conn, false);
         conn->unsent = take_buffer(&pool->writes);
     }
+    unsent = conn->unsent;
     conn->unsent_at = 0;
     conn->unsent_len = len & 0x1FFFF;
-    memcpy(conn->unsent->bytes, bytes, len);
-    conn->unsent->owed = *owed;
-    conn->unsent->booked = 0;
-    conn->unsent->received_ns = received_ns;
-    for (uint32_t i = 0; i < owed->count; i++)
-        conn->unsent->record[i] = *beast_usage_at(ring, i);
-    beast_usage_drop(ring, owed->count);
+    memcpy(unsent->bytes, bytes, len);
+    unsent->owed = beast_usage_unsent(ring);
+    unsent->booked = 0;
+    unsent->received_ns = received_ns;
+    memcpy(unsent->end, beast_usage_flight(ring)->end, unsent->owed * sizeof *unsent->end);
+    for (uint32_t i = 0; i < unsent->owed; i++)
+        unsent->record[i] = *beast_usage_at(ring, i);
+    beast_usage_drop(ring, unsent->owed);
 }
 
 void beast_http_drop_unsent(beast_http_pool *pool, beast_http_conn *conn)
 {
     beast_http_unsent *unsent = conn->unsent;
     if (unsent)
-        beast_lane_refund(pool->lane, unsent->record + unsent->booked, unsent->owed.count - unsent->booked);
+        beast_lane_refund(pool->lane, unsent->record + unsent->booked, unsent->owed - unsent->booked);
     give_buffer(&pool->writes, unsent);
     conn->unsent = NULL;
     conn->unsent_at = conn->unsent_len = 0;

@@ -8,22 +8,14 @@
 #define BEAST_HTTP_READ 16384  /* what one read may bring, leftovers included */
 #define BEAST_HTTP_WRITE 65536 /* answers of one read, collected before they are sent */
 
-#define BEAST_HTTP_OWED 256    /* usage records of answers that are collected */
-
-/* The usage records of answers that wait to be sent, and where in the bytes each answer ends. */
-typedef struct beast_http_owed {
-    uint32_t count;
-    uint32_t end[BEAST_HTTP_OWED];
-} beast_http_owed;
-
 /* Answers that a slow reader has not taken yet. Their records are in no ring meanwhile, since the answers of other
  * connections come and go. */
 typedef struct beast_http_unsent {
     uint8_t bytes[BEAST_HTTP_WRITE];
-    beast_http_owed owed;
-    uint32_t booked;     /* how many of these are sent, or lost */
-    int64_t received_ns; /* CLOCK_MONOTONIC: when the requests came */
-    beast_usage record[BEAST_HTTP_OWED];
+    uint32_t owed, booked; /* answers that have a record, and how many of them are sent, or lost */
+    int64_t received_ns;   /* CLOCK_MONOTONIC: when the requests came */
+    uint32_t end[BEAST_FLIGHT_ENDS]; /* of each answer in `bytes` */
+    beast_usage record[BEAST_FLIGHT_ENDS];
 } beast_http_unsent;
 
 /* What a connection waits for. Each kind has one time limit, so its connections stand in order of expiry. */
@@ -78,9 +70,9 @@ void beast_http_conn_wait(beast_http_pool *pool, beast_http_conn *conn, beast_ht
 /* Copies bytes to keep; none gives the buffer back. When no buffer is free, the connection that waits longest loses
  * its own, and is closed. `conn` itself is never that one. */
 void beast_http_keep_unread(beast_http_pool *pool, beast_http_conn *conn, const uint8_t *bytes, uint32_t len);
-/* With the usage records owed, which leave the lane's ring. */
+/* With the lane's unsent usage records, which leave its ring; their answers' ends are in its flight. */
 void beast_http_keep_unsent(beast_http_pool *pool, beast_http_conn *conn, const uint8_t *bytes, uint32_t len,
-                            const beast_http_owed *owed, int64_t received_ns);
+                            int64_t received_ns);
 /* What is owed still never leaves: it costs nobody anything. */
 void beast_http_drop_unsent(beast_http_pool *pool, beast_http_conn *conn);
 

@@ -16,34 +16,36 @@ typedef struct turn {
     bool failed; /* the client is gone */
 } turn;
 
-/* How many more answers than `from` are whole within `len` bytes. */
-static uint32_t whole(const beast_http_owed *owed, uint32_t from, uint32_t len)
+/* As send, but that the kernel writes what it took to where it is found after a crash; the first `owed` unsent usage
+ * records go along, their answers' ends are in the lane's flight. */
+static ssize_t send_recorded(beast_http *http, int fd, uint8_t *bytes, uint32_t len, uint32_t owed)
 {
-    uint32_t n = from;
-    while (n < owed->count && owed->end[n] <= len)
-        n++;
-    return n - from;
+    beast_usage_ring *ring = http->lane->usage;
+    struct mmsghdr *message = &beast_usage_flight(ring)->message[BEAST_FLIGHT_SPARE];
+    http->piece = (struct iovec){.iov_base = bytes, .iov_len = len};
+    *message = (struct mmsghdr){.msg_hdr = {.msg_iov = &http->piece, .msg_iovlen = 1}};
+    beast_usage_sending(ring, beast_flight_stream(owed));
+    return sendmmsg(fd, message, 1, MSG_NOSIGNAL) > 0 ? (ssize_t)message->msg_len : -1;
 }
 
 /* An answer is paid for once the kernel has its last byte. */
-static void book(beast_http *http, uint32_t sent)
+static void book(beast_lane *lane, uint32_t sent)
 {
-    beast_http_owed *owed = &http->owed;
-    uint32_t n = whole(owed, 0, sent);
-    beast_lane_sent(http->lane, n);
-    owed->count -= n;
-    for (uint32_t i = 0; i < owed->count; i++)
-        owed->end[i] = owed->end[i + n] - sent;
+    uint32_t *end = beast_usage_flight(lane->usage)->end, owed = beast_usage_unsent(lane->usage), n = 0;
+    while (n < owed && end[n] <= sent)
+        n++;
+    beast_lane_sent(lane, n);
+    for (uint32_t i = n; i < owed; i++)
+        end[i - n] = end[i] - sent;
 }
 
 static void send_answers(beast_http *http, const beast_http_conn *conn, turn *now)
 {
     if (now->out_len == 0)
         return;
-    beast_usage_sending(http->lane->usage, http->owed.count);
-    ssize_t sent = send(conn->fd, http->out, now->out_len, MSG_NOSIGNAL);
+    ssize_t sent = send_recorded(http, conn->fd, http->out, now->out_len, beast_usage_unsent(http->lane->usage));
     now->failed = sent < 0 && errno != EAGAIN && errno != EINTR;
-    book(http, sent > 0 ? (uint32_t)sent : 0);
+    book(http->lane, sent > 0 ? (uint32_t)sent : 0);
     if (sent <= 0)
         return;
     now->out_len -= (uint32_t)sent;
@@ -61,6 +63,7 @@ static bool is_last(const beast_http *http, const turn *now, bool more)
 /* False: the turn ends here. */
 static bool answer_one(beast_http *http, beast_http_conn *conn, turn *now, bool more)
 {
+    const beast_lane *lane = http->lane;
     beast_reply reply;
     switch (beast_http_recognise(now->in + now->answered, now->in_len - now->answered, &http->request)) {
     case BEAST_HTTP_MORE:
@@ -79,7 +82,7 @@ static bool answer_one(beast_http *http, beast_http_conn *conn, turn *now, bool 
         return false;
     }
     if (reply.recorded)
-        http->owed.end[http->owed.count++] = now->out_len;
+        beast_usage_flight(lane->usage)->end[beast_usage_unsent(lane->usage) - 1] = now->out_len;
     now->answered += http->request.consumed;
     conn->closing = close;
     return !close;
@@ -87,7 +90,7 @@ static bool answer_one(beast_http *http, beast_http_conn *conn, turn *now, bool 
 
 static bool has_room(const beast_http *http, const turn *now)
 {
-    return now->out_len <= BEAST_HTTP_WRITE - BEAST_HTTP_ANSWER_MAX && http->owed.count < BEAST_HTTP_OWED;
+    return now->out_len <= BEAST_HTTP_WRITE - BEAST_HTTP_ANSWER_MAX && beast_usage_unsent(http->lane->usage) < BEAST_FLIGHT_ENDS;
 }
 
 /* As many requests as are whole, as long as the client takes the answers. */
@@ -143,12 +146,10 @@ static void take_turn(beast_http *http, beast_http_conn *conn, uint32_t len, boo
     const uint8_t *rest = now.in + now.answered;
     uint32_t rest_len = now.in_len - now.answered;
     if (now.failed) {
-        beast_lane_unsent(http->lane, http->owed.count);
-        http->owed.count = 0;
+        beast_lane_unsent(http->lane, beast_usage_unsent(http->lane->usage));
         beast_http_conn_close(&http->pool, conn);
     } else if (now.out_len > 0) {
-        beast_http_keep_unsent(&http->pool, conn, http->out, now.out_len, &http->owed, now_ns);
-        http->owed.count = 0;
+        beast_http_keep_unsent(&http->pool, conn, http->out, now.out_len, now_ns);
         beast_http_keep_unread(&http->pool, conn, rest, rest_len);
         beast_http_conn_wait(&http->pool, conn, BEAST_HTTP_WAIT_SEND, true, now_ns);
     } else if (conn->leaving) {
@@ -185,24 +186,28 @@ void beast_http_serve(beast_http *http, beast_http_conn *conn, bool ending)
     take_turn(http, conn, kept + (uint32_t)got, ending || (uint32_t)got == room);
 }
 
-/* The records of what a slow reader is still owed, in the lane's ring for the time of one send. */
-static uint32_t claim_again(beast_lane *lane, const beast_http_unsent *unsent)
+/* The records of what a slow reader is still owed, in the lane's ring for the time of one send of bytes from `at` on. */
+static uint32_t claim_again(beast_lane *lane, const beast_http_unsent *unsent, uint32_t at)
 {
     uint32_t n = 0;
-    for (uint32_t i = unsent->booked; i < unsent->owed.count; i++, n++) {
+    for (uint32_t i = unsent->booked; i < unsent->owed; i++, n++) {
         beast_usage *record = beast_usage_claim(lane->usage);
         if (!record)
             break;
         uint64_t sequence = record->sequence;
         *record = unsent->record[i];
         record->sequence = sequence;
+        beast_usage_flight(lane->usage)->end[n] = unsent->end[i] - at;
     }
     return n;
 }
 
-/* Of `claimed` records `done` are sent, and perhaps some that found no room in the ring. */
-static void book_again(beast_lane *lane, beast_http_unsent *unsent, uint32_t claimed, uint32_t done)
+/* All answers up to `len` are sent: `claimed` of their records are in the ring, others found no room there. */
+static void book_again(beast_lane *lane, beast_http_unsent *unsent, uint32_t claimed, uint32_t len)
 {
+    uint32_t done = 0;
+    while (unsent->booked + done < unsent->owed && unsent->end[unsent->booked + done] <= len)
+        done++;
     uint32_t sent = done < claimed ? done : claimed;
     beast_lane_sent(lane, sent);
     beast_usage_drop(lane->usage, claimed - sent);
@@ -217,14 +222,13 @@ static ssize_t send_again(beast_http *http, const beast_http_conn *conn)
 {
     beast_lane *lane = http->lane;
     beast_http_unsent *unsent = conn->unsent;
-    uint32_t claimed = claim_again(lane, unsent);
+    uint32_t at = conn->unsent_at, claimed = claim_again(lane, unsent, at);
     beast_usage_received(lane->usage, unsent->received_ns);
-    beast_usage_sending(lane->usage, claimed);
-    ssize_t sent =
-        send(conn->fd, unsent->bytes + conn->unsent_at, conn->unsent_len - conn->unsent_at, MSG_NOSIGNAL);
-    uint32_t len = conn->unsent_at + (sent > 0 ? (uint32_t)sent : 0);
-    book_again(lane, unsent, claimed, whole(&unsent->owed, unsent->booked, len));
+    ssize_t sent = send_recorded(http, conn->fd, unsent->bytes + at, conn->unsent_len - at, claimed);
+    int error = errno;
+    book_again(lane, unsent, claimed, at + (sent > 0 ? (uint32_t)sent : 0));
     beast_usage_received(lane->usage, http->moment.now_ns);
+    errno = error;
     return sent;
 }
 

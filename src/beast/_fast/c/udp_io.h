@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "sizes.h"
+#include "flight.h"
 #include "status.h"
 
 typedef union beast_peer {
@@ -112,17 +112,17 @@ typedef struct beast_outgoing {
     bool merges;      /* the socket can */
     bool open;        /* the last message can take one more datagram */
     bool apart;       /* message `at` goes datagram by datagram: the kernel refused it as a whole */
-    uint8_t *end;   /* where the next datagram is to be written: right behind the last */
-    struct mmsghdr head[BEAST_BATCH];
+    uint8_t *end;     /* where the next datagram is to be written: right behind the last */
+    beast_flight *flight; /* the messages, and which of their datagrams have a record, the first one by the lowest bit */
     struct iovec part[BEAST_BATCH];
+    struct iovec piece; /* the spare message's */
     uint16_t datagrams[BEAST_BATCH]; /* in each message */
     uint16_t cut[BEAST_BATCH];       /* as in beast_incoming */
-    uint64_t recorded[BEAST_BATCH];  /* which datagrams of a message have a record, the first one by the lowest bit */
     beast_segment_size control[BEAST_BATCH];
     _Alignas(BEAST_CACHE_LINE) uint8_t bytes[BEAST_SEND_ROOM];
 } beast_outgoing;
 
-void beast_outgoing_init(beast_outgoing *out, bool merges);
+void beast_outgoing_init(beast_outgoing *out, bool merges, beast_flight *flight);
 
 /* False: send first. */
 static inline bool beast_outgoing_has_room(const beast_outgoing *out)
@@ -150,13 +150,9 @@ static inline bool beast_outgoing_waits(const beast_outgoing *out)
     return out->at < out->count;
 }
 
-/* How many of the first records the next step may take along. */
-static inline uint32_t beast_outgoing_stake(const beast_outgoing *out)
-{
-    return out->apart ? (uint32_t)(out->recorded[out->at] & 1) : out->records;
-}
-
-/* While something waits: one system call. A merged message that the kernel refuses goes datagram by datagram from then
+/* While something waits: makes ready what the next step will send, and names it. */
+beast_flight_word beast_outgoing_ready(beast_outgoing *out);
+/* Then one system call. A merged message that the kernel refuses goes datagram by datagram from then
  * on. */
 beast_send_result beast_udp_send_step(int fd, beast_outgoing *out, beast_send_step *step);
 void beast_udp_wait(int fd); /* for room in the buffer, a bounded time */

@@ -11,15 +11,16 @@
 #define MERGED_DATAGRAMS 64
 #define MERGED_BYTES 65000
 
-void beast_outgoing_init(beast_outgoing *out, bool merges)
+void beast_outgoing_init(beast_outgoing *out, bool merges, beast_flight *flight)
 {
     out->merges = merges;
+    out->flight = flight;
     beast_outgoing_clear(out);
     for (uint32_t i = 0; i < BEAST_BATCH; i++) {
         struct cmsghdr *size = (struct cmsghdr *)out->control[i].bytes;
         *size = (struct cmsghdr){
             .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
-        out->head[i].msg_hdr = (struct msghdr){.msg_iov = &out->part[i], .msg_iovlen = 1};
+        flight->message[i].msg_hdr = (struct msghdr){.msg_iov = &out->part[i], .msg_iovlen = 1};
     }
 }
 
@@ -34,15 +35,15 @@ void beast_outgoing_clear(beast_outgoing *out)
 static inline bool merges_with_last(const beast_outgoing *out, const beast_peer *peer, uint32_t len)
 {
     uint32_t at = out->count - 1;
-    return out->open && out->head[at].msg_hdr.msg_name == (const void *)peer && len <= out->cut[at];
+    return out->open && out->flight->message[at].msg_hdr.msg_name == (const void *)peer && len <= out->cut[at];
 }
 
 static void merge(beast_outgoing *out, uint32_t len, bool recorded)
 {
     uint32_t at = out->count - 1;
-    struct msghdr *head = &out->head[at].msg_hdr;
+    struct msghdr *head = &out->flight->message[at].msg_hdr;
 
-    out->recorded[at] |= (uint64_t)recorded << out->datagrams[at];
+    out->flight->recorded[at] |= (uint64_t)recorded << out->datagrams[at];
     if (out->datagrams[at]++ == 1) {
         head->msg_control = out->control[at].bytes;
         head->msg_controllen = sizeof out->control[at].bytes;
@@ -61,7 +62,8 @@ void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t le
         merge(out, len, recorded);
     } else {
         uint32_t at = out->count++;
-        struct msghdr *head = &out->head[at].msg_hdr;
+        struct msghdr *head = &out->flight->message[at].msg_hdr;
+        out->flight->message[at].msg_len = 0; /* until the kernel says otherwise */
         head->msg_name = (void *)peer;
         head->msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
         head->msg_control = NULL;
@@ -70,7 +72,7 @@ void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t le
         out->part[at].iov_len = len;
         out->datagrams[at] = 1;
         out->cut[at] = (uint16_t)len;
-        out->recorded[at] = recorded;
+        out->flight->recorded[at] = recorded;
         out->open = out->merges;
     }
     out->end += len;
@@ -98,7 +100,7 @@ static void leave(beast_outgoing *out, uint32_t n, beast_send_step *step)
     for (; n > 0; n--, out->at++) {
         step->datagrams += out->datagrams[out->at];
         if (!all)
-            step->records += (uint32_t)__builtin_popcountll(out->recorded[out->at]);
+            step->records += (uint32_t)__builtin_popcountll(out->flight->recorded[out->at]);
     }
     out->records -= step->records;
 }
@@ -109,9 +111,9 @@ static void leave_one(beast_outgoing *out, beast_send_step *step)
     uint32_t at = out->at;
 
     step->datagrams = 1;
-    step->records = (uint32_t)(out->recorded[at] & 1);
+    step->records = (uint32_t)(out->flight->recorded[at] & 1);
     out->records -= step->records;
-    out->recorded[at] >>= 1;
+    out->flight->recorded[at] >>= 1;
     out->part[at].iov_base = (uint8_t *)out->part[at].iov_base + out->cut[at];
     if (--out->datagrams[at] > 0) {
         out->part[at].iov_len -= out->cut[at];
@@ -121,17 +123,21 @@ static void leave_one(beast_outgoing *out, beast_send_step *step)
     out->at++;
 }
 
-static ssize_t send_one(int fd, const beast_outgoing *out)
+beast_flight_word beast_outgoing_ready(beast_outgoing *out)
 {
+    struct mmsghdr *spare = &out->flight->message[BEAST_FLIGHT_SPARE];
     uint32_t at = out->at;
-    struct iovec part = out->part[at];
-    struct msghdr head = out->head[at].msg_hdr;
 
-    part.iov_len = part.iov_len < out->cut[at] ? part.iov_len : out->cut[at];
-    head.msg_iov = &part;
-    head.msg_control = NULL;
-    head.msg_controllen = 0;
-    return sendmsg(fd, &head, MSG_DONTWAIT);
+    if (!out->apart)
+        return beast_flight_messages(at, out->count);
+    *spare = (struct mmsghdr){.msg_hdr = out->flight->message[at].msg_hdr};
+    spare->msg_hdr.msg_iov = &out->piece;
+    spare->msg_hdr.msg_control = NULL;
+    spare->msg_hdr.msg_controllen = 0;
+    out->piece = out->part[at];
+    out->piece.iov_len = out->piece.iov_len < out->cut[at] ? out->piece.iov_len : out->cut[at];
+    out->flight->recorded[BEAST_FLIGHT_SPARE] = out->flight->recorded[at] & 1;
+    return beast_flight_messages(BEAST_FLIGHT_SPARE, BEAST_FLIGHT_SPARE + 1);
 }
 
 /* After an error. */
@@ -158,12 +164,12 @@ beast_send_result beast_udp_send_step(int fd, beast_outgoing *out, beast_send_st
 {
     *step = (beast_send_step){0};
     if (out->apart) {
-        if (send_one(fd, out) < 0)
+        if (sendmmsg(fd, &out->flight->message[BEAST_FLIGHT_SPARE], 1, MSG_DONTWAIT) <= 0)
             return refuse(out, errno, step);
         leave_one(out, step);
         return BEAST_SEND_TAKEN;
     }
-    int n = sendmmsg(fd, out->head + out->at, out->count - out->at, MSG_DONTWAIT);
+    int n = sendmmsg(fd, out->flight->message + out->at, out->count - out->at, MSG_DONTWAIT);
     if (n <= 0)
         return refuse(out, errno, step);
     leave(out, (uint32_t)n, step);

@@ -162,8 +162,9 @@ static bool belongs(const beast_usage *record, const beast_usage_page *page, uin
 
 static beast_status read_records(int fd, const beast_usage_page *page, beast_usage_found *found)
 {
-    uint64_t head = atomic_load(&page->head), sending = atomic_load(&page->sending), at = atomic_load(&page->tail);
-    uint64_t end = sending > head ? sending : head, ahead = 1;
+    uint64_t head = atomic_load(&page->head), at = atomic_load(&page->tail), ahead = 1;
+    uint64_t flown = atomic_load(&page->from) + beast_flight_taken(&page->flight, atomic_load(&page->sending));
+    uint64_t end = flown > head ? flown : head;
 
     if (end < at || end - at > page->capacity)
         return BEAST_BAD_ARGUMENT;
@@ -172,7 +173,7 @@ static beast_status read_records(int fd, const beast_usage_page *page, beast_usa
     found->records = malloc((end - at) * sizeof(beast_usage));
     if (!found->records)
         return BEAST_NO_MEMORY;
-    for (; at < end; at++) {
+    for (; at != end; at++) {
         beast_usage *record = &found->records[found->n];
         off_t place = (off_t)(at & (page->capacity - 1));
         if (!read_whole(fd, record, sizeof *record, BEAST_USAGE_PAGE + place * (off_t)sizeof *record))

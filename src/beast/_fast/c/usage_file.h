@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#include "sizes.h"
+#include "flight.h"
 #include "status.h"
 #include "usage_record.h"
 
@@ -20,8 +20,10 @@ typedef struct beast_usage_page {
     int64_t boot; /* CLOCK_REALTIME in ns: which life of the server this is */
     uint32_t lane, capacity;
     _Alignas(BEAST_CACHE_LINE) _Atomic uint64_t head; /* records before it were sent */
-    _Atomic uint64_t sending; /* beyond the head: a send is under way that takes the records before it along */
+    _Atomic uint64_t from;    /* the first record of what is in flight */
+    _Atomic uint64_t sending; /* beast_flight_word */
     _Alignas(BEAST_CACHE_LINE) _Atomic uint64_t tail; /* records before it are safe elsewhere */
+    _Alignas(BEAST_CACHE_LINE) beast_flight flight;
 } beast_usage_page;
 
 typedef struct beast_usage_file {
@@ -46,8 +48,8 @@ typedef struct beast_usage_found {
     beast_usage *records; /* the caller frees it; NULL: none */
 } beast_usage_found;
 
-/* What a process has left behind that is there no more: the records that were sent, or whose send was under way, and
- * that are not released. The file stays as it is. SYSTEM with errno, EWOULDBLOCK while the process lives; BAD_ARGUMENT,
+/* What a process has left behind that is there no more: the records whose answers the kernel has taken and that are not
+ * released. The file stays as it is. SYSTEM with errno, EWOULDBLOCK while the process lives; BAD_ARGUMENT,
  * it is no ring; NO_MEMORY. */
 beast_status beast_usage_recover(const char *path, beast_usage_found *found);
 

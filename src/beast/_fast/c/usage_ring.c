@@ -79,13 +79,18 @@ uint32_t beast_usage_unsent(const beast_usage_ring *ring) { return (uint32_t)(ri
 
 beast_usage *beast_usage_at(beast_usage_ring *ring, uint32_t i) { return at(ring, ring->published + i); }
 
-void beast_usage_sending(beast_usage_ring *ring, uint32_t n)
+beast_flight *beast_usage_flight(beast_usage_ring *ring) { return &ring->page->flight; }
+
+/* Whoever looks after a crash sees what this thread did in the order of its program: only the compiler must keep it. */
+static inline void in_this_order(void) { atomic_signal_fence(memory_order_seq_cst); }
+
+void beast_usage_sending(beast_usage_ring *ring, beast_flight_word word)
 {
-    /* Whoever looks after a crash sees what this thread did in the order of its program: only the compiler must keep
-     * the records' stores before this one, and this one before the system call. */
-    atomic_signal_fence(memory_order_seq_cst);
-    atomic_store_explicit(&ring->page->sending, ring->published + n, memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst);
+    in_this_order(); /* records and messages first */
+    atomic_store_explicit(&ring->page->from, ring->published, memory_order_relaxed);
+    in_this_order();
+    atomic_store_explicit(&ring->page->sending, word, memory_order_relaxed);
+    in_this_order(); /* then the system call */
 }
 
 static inline uint32_t duration(int64_t from_ns, int64_t to_ns)
@@ -99,14 +104,16 @@ void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns)
     uint32_t latency_ns = duration(ring->received_ns, now_ns);
     uint64_t end = ring->published + n;
 
-    /* First no more than was taken is told to be under way, then it is published. */
-    beast_usage_sending(ring, n);
     for (uint64_t place = ring->published; place < end; place++) {
         at(ring, place)->key_number = 0;
         at(ring, place)->latency_ns = latency_ns;
     }
     ring->published = end;
+    /* While both are told, they tell the same: the flight's records end where the head is. */
     atomic_store_explicit(&ring->page->head, end, memory_order_release);
+    in_this_order();
+    atomic_store_explicit(&ring->page->sending, 0, memory_order_relaxed);
+    in_this_order();
 }
 
 void beast_usage_drop(beast_usage_ring *ring, uint32_t n)

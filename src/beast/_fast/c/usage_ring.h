@@ -1,8 +1,8 @@
 /* One fixed record per answered request, from one lane to the drainer. One producer, one consumer.
  *
- * The producer claims records with ordinary stores. When a send is about to begin it says how many go along, and when
- * the kernel has them it publishes them, once a system call; a killed process leaves both behind where the ring lies in
- * a file. What could not be sent is taken back. When the ring is half full the producer wakes the consumer, at most once
+ * The producer claims records with ordinary stores. It says when a system call begins that sends answers, and when the
+ * kernel has them it publishes their records; a killed process leaves both behind where the ring lies in a file. What
+ * could not be sent is taken back. When the ring is half full the producer wakes the consumer, at most once
  * for as many records as half the ring holds. */
 #ifndef BEAST_USAGE_RING_H
 #define BEAST_USAGE_RING_H
@@ -26,8 +26,10 @@ void beast_usage_lose(beast_usage_ring *ring);
 /* Claimed and neither published nor taken back, the oldest first. */
 uint32_t beast_usage_unsent(const beast_usage_ring *ring);
 beast_usage *beast_usage_at(beast_usage_ring *ring, uint32_t i);
-/* A system call begins that may take the first `n` of them along; 0: none does. */
-void beast_usage_sending(beast_usage_ring *ring, uint32_t n);
+/* Where what is sent is made ready: in the ring's file. */
+beast_flight *beast_usage_flight(beast_usage_ring *ring);
+/* The system call begins that may take the first of them along, as the flight tells; 0: it has taken none. */
+void beast_usage_sending(beast_usage_ring *ring, beast_flight_word word);
 /* It has taken the first `n`: they are the consumer's. `now_ns` tells how long their answers took; 0: nobody knows. */
 void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns);
 /* The first `n` of them never were: those behind move up and are numbered anew. */
