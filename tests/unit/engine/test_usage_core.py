@@ -51,6 +51,59 @@ def test_every_member_comes_back(first: int, lane: int, rows: Sequence[tuple[dic
     assert decode_usage(encode_usage(records)) == records
 
 
+def varint(data: bytes, at: int, value: int = 0, shift: int = 0) -> tuple[int, int]:
+    """A number as docs/usage.md writes them, and where it ends."""
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def column(data: bytes, at: int, count: int, base: int, *, before: bool) -> tuple[list[int], int]:
+    """The values of one column, by the documentation."""
+    values: list[int] = []
+    while len(values) < count:
+        told, repeats, first = data[at] & 0x3F, 0, data[at]
+        at += 1
+        if first & 0x80:
+            told, at = varint(data, at, told, 6)
+        if first & 0x40:
+            repeats, at = varint(data, at)
+            repeats += 1
+        value = base + ((told >> 1) ^ -(told & 1) if before else told)
+        values += [value] * (1 + repeats)
+        base = value if before else base
+    return values, at
+
+
+def decode_as_documented(data: bytes) -> bytes:
+    """The readable twin of decode_usage(), for whole runs."""
+    assert data[0] == 1
+    count, at = varint(data, 2)
+    first, at = varint(data, at)
+    times, at = column(data, at, count, 0, before=True)
+    others = []
+    for _ in range(11):
+        least, at = varint(data, at)
+        values, at = column(data, at, count, least, before=False)
+        others.append(values)
+    assert at == len(data)
+    keys, numbers, instruments, ages, latencies, states, tiers, protocols, ways, prices, reserved = others
+    rows = zip(keys, numbers, instruments, ages, latencies, states, tiers, protocols, strict=True)
+    ends = zip(prices, ways, reserved, strict=True)
+    return b"".join(
+        RECORD.pack(time_ns, first + i, *row, data[1], *end)
+        for i, (time_ns, row, end) in enumerate(zip(times, rows, ends, strict=True))
+    )
+
+
+def test_the_bytes_are_those_of_the_documentation() -> None:
+    records = realistic(3_000)
+    assert decode_as_documented(encode_usage(records)) == records
+
+
 def test_a_record_takes_ten_bytes_at_most() -> None:
     records = realistic(20_000)
     encoded = encode_usage(records)
