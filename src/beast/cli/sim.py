@@ -47,7 +47,7 @@ def sim(
         seed: The same seed gives the same prices.
         rate: Multiplies how often everything trades.
         fault: EXCHANGE:KIND[:SECONDS[:NAME=VALUE]], may be repeated; EXCHANGE * means all. KIND is silence, half_open,
-            disconnect, malformed, slow, spike, refuse or rest.
+            disconnect, malformed, schema, slow, spike, refuse or rest.
         chaos: Mean seconds between faults that the seed chooses; 0 means none.
         as_json: Print the addresses as one JSON object.
     """

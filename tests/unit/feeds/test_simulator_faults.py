@@ -98,6 +98,16 @@ def test_a_disconnect_of_no_seconds_happens_once() -> None:
     assert len(wire.closed) == 1
 
 
+def test_a_new_schema_calls_prices_otherwise_and_stays_json() -> None:
+    wire = Wire()
+    wire.fault("schema", 5)
+    frames = [json.loads(frame) for frame in wire.wait(4.9)]
+    assert frames
+    assert all("px_v2" in each and "px" not in each and "sz" in each for frame in frames for each in frame["data"])
+    wire.fault("schema", 5, member="sz")
+    assert all("sz_v2" in each and "px" in each for frame in wire.wait(4.9) for each in json.loads(frame)["data"])
+
+
 def test_malformed_frames_are_cut_and_every_nth_only_if_told() -> None:
     wire = Wire()
     wire.fault("malformed", None, every=3)

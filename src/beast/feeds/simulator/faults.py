@@ -1,7 +1,7 @@
 """What can be made to go wrong with an exchange, for a time or until it is cleared.
 
-A kind acts at one of three places: on the trades before they are written (`spike`), on written frames (`malformed`),
-or on the link (all others). The first two are tables, so a new kind is one function and one entry.
+A kind acts at one of three places: on the trades before they are written (`spike`), on written frames (`malformed`,
+`schema`), or on the link (all others). The first two are tables, so a new kind is one function and one entry.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,7 @@ KINDS: dict[str, dict[str, float | str]] = {
     "half_open": {},
     "disconnect": {"code": 0},
     "malformed": {"every": 1},
+    "schema": {"member": ""},
     "slow": {"ms": 2000},
     "spike": {"factor": 10.0, "symbol": ""},
     "refuse": {},
@@ -27,9 +28,13 @@ KINDS: dict[str, dict[str, float | str]] = {
 
 silence: nothing is sent, but protocol pings are answered. half_open: nothing at all comes back.
 disconnect: every connection ends, at once for code 0, else by a close frame. malformed: one frame in `every` is cut.
+schema: the members that hold prices, or `member` alone, have another name from now on.
 slow: frames and REST answers come late. spike: prices times `factor`, of one symbol or of all.
 refuse: new WebSocket connections get 503. rest: REST requests get 503.
 """
+
+PRICE_MEMBERS = (b"price", b"px", b"p", b"last")
+"""What the dialects whose frames are objects call a trade's price, or a ticker's."""
 
 LARGEST_NUMBER = 65535
 """No argument may be larger, nor any below zero."""
@@ -133,8 +138,18 @@ def _malformed(fault: Fault, frame: bytes, number: int) -> bytes:
     return frame[: len(frame) * 2 // 3] if number % max(1, int(fault.number("every"))) == 0 else frame
 
 
+def _schema(fault: Fault, frame: bytes, _number: int) -> bytes:
+    named = str(fault.args["member"]).encode()
+    for member in (named,) if named else PRICE_MEMBERS:
+        frame = frame.replace(b'"%b":' % member, b'"%b_v2":' % member)
+    return frame
+
+
 TRADE_FAULTS: dict[str, Callable[[Fault, Trade, Instrument], Trade]] = {"spike": _spike}
-FRAME_FAULTS: dict[str, Callable[[Fault, bytes, int], bytes]] = {"malformed": _malformed}
+FRAME_FAULTS: dict[str, Callable[[Fault, bytes, int], bytes]] = {
+    "malformed": _malformed,
+    "schema": _schema,
+}
 
 
 def parse(flag: str) -> FaultRequest:
