@@ -208,6 +208,7 @@ async def test_why_names_every_source(room: Room, exchange: FakeExchange) -> Non
     [answering] = [each for each in told.sources if each.answers]
     assert (answering.price, answering.state, answering.over_this_link) == ("5", "live", True)
     assert (told.tier, told.rows_from) == (1, "database")
+    assert answering.version is None  # no version of the database's says what runs here
     # The database knows of six more, which this house doesn't run.
     rows = await FeedStore(room.database).list_mappings()
     others = {row.exchange for row in rows if row.asset == "BTC"}
@@ -218,6 +219,32 @@ async def test_why_names_every_source(room: Room, exchange: FakeExchange) -> Non
     with pytest.raises(UnknownAssetError) as unknown:
         await room.watching.explainer.explain("BTCC")
     assert unknown.value.near == ["BTC"]
+
+
+async def test_why_names_the_version_of_the_rows_in_force(room: Room, exchange: FakeExchange) -> None:
+    store = FeedStore(room.database)
+    row = feed(exchange.url)
+    for priority in (100, 9):
+        rows = Exchange(msgspec.structs.replace(row, priority=priority), markets("BTC", "ETH"))
+        saved = await store.save(rows)
+    await room.house.manager.apply([await store.exchange("test")])
+    assert saved.feed.priority == 9
+
+    async def version(asset: str = "BTC") -> tuple[int | None, str]:
+        found = (await room.watching.explainer.explain(asset)).sources
+        [source] = [each for each in found if each.exchange == "test"]
+        return source.version, source.version_by
+
+    assert await version() == (2, "tests")
+    # In the database, but not yet in force.
+    await store.save(Exchange(msgspec.structs.replace(row, priority=8), markets("BTC", "ETH")))
+    assert await version() == (2, "tests")
+    await room.house.manager.apply([await store.exchange("test")])
+    assert await version() == (3, "tests")
+    # A version that changes another asset is in force for this one, too.
+    await store.save(Exchange(msgspec.structs.replace(row, priority=8), markets("ETH", band_bps=1)))
+    assert await version() == (4, "tests")
+    assert await version("ETH") == (3, "tests")
 
 
 async def test_gaps_wait_for_a_database_that_is_away(database: Database) -> None:

@@ -1,6 +1,5 @@
 """beast feeds: the exchanges as rows."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -8,12 +7,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
+from cyclopts.types import PositiveInt
 from rich.console import Console
 from rich.table import Table
 
-from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
-from beast.base.log import configure_logging
+from beast.cli import shadow as drafts
+from beast.cli.database import with_database
 from beast.feeds.admin.rows import AssetBatch, AssetRow
 from beast.feeds.admin.store import AdminStore, SavedAssets
 from beast.feeds.rows.check import CheckedFrame, Checker, count_kinds
@@ -21,7 +21,6 @@ from beast.feeds.rows.files import Exchange, Unreadable, read_rows, write_json, 
 from beast.feeds.store import FeedStore
 from beast.feeds.types import Feed, Mapping
 from beast.storage.database import Database
-from beast.storage.opening import open_database
 
 app = App(
     name="feeds",
@@ -32,12 +31,15 @@ app = App(
   beast feeds export kraken > kraken.toml
   beast feeds check binance --frames frames.jsonl --rows binance.toml
   beast feeds import binance.toml
+  beast feeds import binance.toml --shadow
+  beast feeds shadow list
   beast feeds disable binance
   beast feeds assets kraken
   beast feeds toggle-asset kraken DOGE --no-prewarm""",
 )
 
 app.command("beast.cli.health:health", name="health")
+app.command(drafts.app)
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=())]
 _Result = TypeVar("_Result")
@@ -98,16 +100,35 @@ def export(name: str, /, *, output: Path | None = None, format: Literal["toml", 
 
 
 @app.command(name="import")
-def import_rows(file: Path, /, *, replace: bool = False, as_json: AsJson = False) -> None:
+def import_rows(
+    file: Path,
+    /,
+    *,
+    replace: bool = False,
+    shadow: bool = False,
+    bps: PositiveInt | None = None,
+    minutes: PositiveInt | None = None,
+    auto: bool = True,
+    as_json: AsJson = False,
+) -> None:
     """Add an exchange, or change one: all rows or none.
 
-    A running server takes the rows over at once.
+    A running server takes the rows over at once; with --shadow, when they have agreed with the other exchanges.
 
     Args:
         file: TOML, or JSON when its name ends in .json: one [feed] and its [[assets]].
         replace: Also delete the assets that the file doesn't name.
+        shadow: As a draft, which runs beside the live rows first: see beast feeds shadow.
+        bps: How far a draft may be off the others, in 1/10,000; else the parameter shadow_bps.
+        minutes: For how many minutes in a row it must agree; else the parameter shadow_minutes.
+        auto: A draft goes live by itself; else a person takes it live.
         as_json: Print the result as JSON.
     """
+    if shadow:
+        drafts.start(file, replace=replace, bps=bps, minutes=minutes, auto=auto, as_json=as_json)
+        return
+    if bps is not None or minutes is not None or not auto:
+        raise UsageError("--bps, --minutes and --no-auto are a draft's", where="import", todo="give --shadow with them")
     exchange = read_rows(file)
     saved = _with_store(lambda store: store.save(exchange, replace=replace))
     summary = _summary(saved.feed, saved.assets)
@@ -151,7 +172,7 @@ def assets(name: str | None = None, /, *, as_json: AsJson = False) -> None:
     async def read(store: AdminStore) -> list[AssetRow]:
         return [row async for page in store.list_assets(name) for row in page]
 
-    rows = _with_database(lambda database: read(AdminStore(database)))
+    rows = with_database(lambda database: read(AdminStore(database)))
     if as_json:
         _print_lines(rows)
         return
@@ -182,7 +203,7 @@ def save_assets(file: Path, /, *, exchange: str = "") -> None:
     async def save(database: Database) -> SavedAssets:
         return await AdminStore(database).save_assets(await AssetBatch.read(rows, exchange))
 
-    saved = _with_database(save)
+    saved = with_database(save)
     sys.stdout.write(f"{saved.added} added, {saved.changed} changed\n")
 
 
@@ -199,7 +220,7 @@ def toggle_asset(
         prewarm: Whether it is subscribed from the start.
         as_json: Print the row as JSON.
     """
-    row = _with_database(
+    row = with_database(
         lambda database: AdminStore(database).toggle_asset(
             exchange=name, asset=asset.upper(), enabled=enabled, prewarm=prewarm
         )
@@ -248,19 +269,7 @@ def _rows_of(name: str, file: Path | None) -> Exchange:
 
 
 def _with_store(work: Callable[[FeedStore], Awaitable[_Result]]) -> _Result:
-    return _with_database(lambda database: work(FeedStore(database)))
-
-
-def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
-    """Runs `work` on the configured database."""
-    config = load_config().config
-    configure_logging("warning", config.log_format)
-
-    async def run() -> _Result:
-        async with open_database(config, application_name="beast-feeds", max_size=2) as database:
-            return await work(database)
-
-    return asyncio.run(run())
+    return with_database(lambda database: work(FeedStore(database)))
 
 
 async def _everything(store: FeedStore) -> tuple[tuple[list[Feed], list[Unreadable]], list[Mapping]]:

@@ -65,7 +65,7 @@ def _show(console: Console, told: dict[str, Any]) -> None:
             each["state"] or "none",
             _link(each),
             each["consensus"],
-            (each["row_updated_at"] or "")[:19],
+            _version(each),
             "; ".join(text for text in (each["why"], each["feed_why"], _held(each)) if text),
         )
     console.print(table)
@@ -76,6 +76,13 @@ def _link(source: dict[str, Any]) -> str:
         return "down"
     heard = source["link_proven_age_ms"]
     return "up, unheard" if heard is None else f"up, {heard} ms"
+
+
+def _version(source: dict[str, Any]) -> str:
+    """The version of the rows in force, and since when; else when the row was changed."""
+    if source["version"] is None:
+        return (source["row_updated_at"] or "")[:19]
+    return f"v{source['version']} {source['version_at'][:19]}"
 
 
 def _held(source: dict[str, Any]) -> str:

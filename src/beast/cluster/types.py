@@ -83,6 +83,21 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = 30
 
+    shadow_bps: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="A draft of rows agrees when it is no further off the others, in 1/10,000"),
+    ] = 50
+    shadow_minutes: Annotated[
+        int, Meta(ge=1, le=10_080, description="For so many minutes in a row a draft must agree before it goes live")
+    ] = 10
+    shadow_fall_back_minutes: Annotated[
+        int,
+        Meta(ge=0, le=1_440, description="After so many bad minutes in a row a draft gone live is undone; 0: never"),
+    ] = 3
+    shadow_watch_minutes: Annotated[
+        int, Meta(ge=0, le=43_200, description="So long a draft that went live is watched; 0: not at all")
+    ] = 1_440
+
     db_max_open: Annotated[int, Meta(ge=2, le=1_000, description="Database connections of a node at most")] = 12
     db_max_idle: Annotated[int, Meta(ge=2, le=1_000, description="Those kept open; always equals db_max_open")] = 12
 

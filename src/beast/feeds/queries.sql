@@ -209,3 +209,16 @@ FROM exchange_asset_map AS m
 INNER JOIN exchange_feeds AS f ON f.name = m.exchange
 WHERE m.asset = %(asset)s
 ORDER BY f.priority, m.exchange;
+
+-- name: asset_versions
+-- The newest versions of the rows by which exchanges price an asset, see beast.feeds.watch.why.
+SELECT v.exchange, v.number, v.at, v.who, v.feed, found.mapping
+FROM unnest(%(exchanges)s::text[]) AS e (exchange)
+CROSS JOIN LATERAL (
+    SELECT * FROM exchange_feed_versions n WHERE n.exchange = e.exchange ORDER BY n.number DESC LIMIT 5
+) AS v
+CROSS JOIN LATERAL jsonb_path_query_first(
+    v.assets, '$[*] ? (@.asset == $name)', jsonb_build_object('name', %(asset)s::text)
+) AS found (mapping)
+WHERE v.feed IS NOT NULL AND found.mapping IS NOT NULL
+ORDER BY v.exchange, v.number DESC;

@@ -6,6 +6,7 @@ import msgspec
 
 from beast.base.errors import BeastError
 from beast.feeds.rows.files import Exchange, RowsError, Unreadable, validate
+from beast.feeds.turns import in_turns
 from beast.feeds.types import Feed, Mapping
 from beast.storage.database import Connection, Database
 from beast.storage.queries import Queries
@@ -88,6 +89,36 @@ def _feed(row: _FeedRow) -> Feed | Unreadable:
         return msgspec.convert(row.feed, Feed)
     except msgspec.ValidationError as error:
         return Unreadable(row.feed["name"], row.feed["enabled"], f"the row can't be read: {error}")
+
+
+async def read_exchange(connection: Connection, name: str) -> Exchange | None:
+    """All rows of one exchange, whose own row nobody else changes until the transaction ends; None: it has none.
+
+    Raises BeastError when they can't be read.
+    """
+    found = await (await connection.execute(QUERIES["lock_feeds"], {"names": [name]})).fetchone()
+    if found is None:
+        return None
+    feed = _feed(_FeedRow(found[0]))
+    if isinstance(feed, Unreadable):
+        raise BeastError(feed.reason, where=name, todo="import its rows again")
+    return Exchange(feed, await _mappings(connection, name))
+
+
+async def write_difference(connection: Connection, old: Exchange | None, new: Exchange) -> None:
+    """Makes an exchange's rows what `new` says, which is valid; what `old` says already is not touched."""
+    name = new.feed.name
+    if old is None or old.feed != new.feed:
+        await connection.execute(QUERIES["save_feed"], {"feed": msgspec.json.encode(full(new.feed)).decode()})
+    before = {row.asset: row for row in old.assets} if old else {}
+    if before.keys() - {row.asset for row in new.assets}:
+        kept = [row.asset for row in new.assets]
+        await connection.execute(QUERIES["delete_other_mappings"], {"exchange": name, "kept": kept})
+    async for part in in_turns([row for row in new.assets if before.get(row.asset) != row]):
+        assets = msgspec.json.encode([full(row) for row in part]).decode()
+        await connection.execute(QUERIES["save_categories"], {"assets": assets})
+        for query in ("update_mappings", "insert_mappings"):
+            await connection.execute(QUERIES[query], {"exchange": name, "assets": assets})
 
 
 def full(row: Feed | Mapping) -> dict[str, Any]:

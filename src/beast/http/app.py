@@ -15,7 +15,18 @@ from beast.cluster.types import Parameters
 from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
 from beast.http.docs import DocsPage
 from beast.http.errors import EXCEPTION_HANDLERS, JSON, UNAUTHORIZED, Fault
-from beast.http.routes import admin, catalogue, eam, exchanges, feeds_health, prices, stream, telemetry, why
+from beast.http.routes import (
+    admin,
+    catalogue,
+    eam,
+    exchange_shadow,
+    exchanges,
+    feeds_health,
+    prices,
+    stream,
+    telemetry,
+    why,
+)
 from beast.http.server import HttpServer
 from beast.http.services import Services
 from beast.http.stream.hub import Hub, running
@@ -46,7 +57,9 @@ def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASG
             Router(
                 "/admin",
                 route_handlers=[
-                    route for room in (admin, telemetry, exchanges, eam, feeds_health, why) for route in room.ROUTES
+                    route
+                    for room in (admin, telemetry, exchanges, exchange_shadow, eam, feeds_health, why)
+                    for route in room.ROUTES
                 ],
                 guards=[key.guard],
                 security=[{"admin_key": []}],

@@ -14,6 +14,7 @@ from litestar.types import ExceptionHandlersMap
 from beast.base.errors import BeastError
 from beast.feeds.admin.rows import BatchError
 from beast.feeds.rows.files import RowsError
+from beast.feeds.shadow.store import NoDraftError, NotNowError
 from beast.storage.database import DatabaseUnavailableError
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,14 @@ def _refused_rows(_: Request[Any, Any, Any], error: Exception) -> Response[bytes
     return Response(msgspec.json.encode(body), status_code=BAD_REQUEST.status, media_type=JSON)
 
 
+def _no_draft(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return Response(error_body(NOT_FOUND.code, str(error)), status_code=NOT_FOUND.status, media_type=JSON)
+
+
+def _not_now(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return Response(error_body("not_now", str(error)), status_code=BUSY.status, media_type=JSON)
+
+
 def _database_away(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     return Response(error_body(OVERLOADED.code, str(error)), status_code=OVERLOADED.status, media_type=JSON)
 
@@ -125,6 +134,8 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     FaultError: _fault,
     RowsError: _refused_rows,
     BatchError: _refused_rows,
+    NoDraftError: _no_draft,
+    NotNowError: _not_now,
     DatabaseUnavailableError: _database_away,
     BeastError: _refused,
     Exception: _our_mistake,

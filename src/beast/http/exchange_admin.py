@@ -14,6 +14,7 @@ from beast.feeds.admin.store import AdminStore
 from beast.feeds.manager import FeedManager
 from beast.feeds.rest.exchanges import RestPrices
 from beast.feeds.rest.products import DOLLARS
+from beast.feeds.shadow.store import DraftStore
 from beast.feeds.store import FeedStore
 from beast.http.smoke import SmokeTest
 from beast.prices.catalogue import Catalogue
@@ -47,6 +48,7 @@ class ExchangeAdmin:
         clock: Clock,
     ) -> None:
         self.store = AdminStore(database)
+        self.drafts = DraftStore(database)
         self.lists = AssetLists(database, clock)
         here = client_host(host)
         here = f"[{here}]" if ":" in here else here

@@ -23,6 +23,7 @@ from beast.engine.telemetry import Telemetry
 from beast.feeds.following import follow_rows, load_rows, products_of
 from beast.feeds.manager import FeedManager
 from beast.feeds.rest.slow_tiers import SlowTiers
+from beast.feeds.shadow.observer import Prices
 from beast.feeds.simulator import Simulator
 from beast.feeds.store import FeedStore
 from beast.feeds.watch.watching import Watching
@@ -34,6 +35,7 @@ from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 from beast.prices.tiers import Tiers
 from beast.serving.node import HealthPort, Node, probe
+from beast.serving.shadow import start_shadow
 from beast.usage.pipeline import Reports, UsagePipeline, rings_folder
 from beast.usage.postgres import PostgresSink
 
@@ -84,6 +86,7 @@ class PriceSide:
             engine, catalogue, feeds, slow.rest, database, host=config.host, ports=node.ports, clock=clock
         )
         stack.push_async_callback(exchanges.stop)
+        await start_shadow(node, Prices(engine, catalogue, feeds), self._health)
         lag = LoopLag()
         tasks.spawn("loop lag", lag.run())
         telemetry = Telemetry(engine, clock, loop_lag=lag, extra=database.counters)

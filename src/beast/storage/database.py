@@ -17,11 +17,16 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from beast.base.errors import BeastError
 from beast.base.log import mask_text
 from beast.base.retry import Backoff
+from beast.storage.queries import Queries
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
+LEAD_S = 2.0
+"""Between two questions of who leads, in seconds."""
+
+_QUERIES = Queries("beast.storage")
 _log = structlog.get_logger("beast.storage")
 
 
@@ -167,6 +172,28 @@ class Database:
             "db_in_use_conns": size - free,
             "db_wait_count": stats.get("requests_queued", 0),
         }
+
+    async def lead(self, key: int) -> AsyncGenerator[bool, None]:
+        """Whether this process leads among all that ask for `key`: told at once and at every change, for ever.
+
+        At most one of them leads: it holds an advisory lock on a connection of its own. Who has lost that is told so
+        within seconds, but what it does in between may coincide with what its successor does.
+        """
+        told: bool | None = None
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self.url, **self._arguments) as connection:
+                    while True:
+                        statement = "still_lead" if told else "try_lead"
+                        row = await (await connection.execute(_QUERIES[statement], {"key": key})).fetchone()
+                        if told != (told := bool(row and row[0])):
+                            yield told
+                        await asyncio.sleep(LEAD_S)
+            except psycopg.OperationalError as error:
+                if told != (told := False):
+                    yield False
+                _log.warning("can't ask who leads", key=key, error=mask_text(str(error)))
+                await asyncio.sleep(LEAD_S)
 
     async def listen(self, *channels: str, rng: Random | None = None) -> AsyncGenerator[Notice | None, None]:
         """Notifications on `channels`, for ever, over a connection of its own.

@@ -81,7 +81,7 @@ def merged_feed(columns: Columns, old: Columns | None, assets: Iterable[Row] = (
     feed = convert_row({**(old or {}), **columns}, Feed, "feed", faults)
     faults = [_named(fault) for fault in faults]
     if feed is not None:
-        faults = feed_faults(feed) + [Fault("feed", *each) for each in _unstorable(columns)]
+        faults = feed_faults(feed) + [Fault("feed", *each) for each in unstorable(columns)]
         if not faults:
             check = AssetCheck(feed)
             faults = [fault for asset in assets for fault in check.faults(asset)]
@@ -192,7 +192,7 @@ class AssetBatch:
             faults = check.faults(mapping, f"row {number} ({key[1]})")
         for fault in map(_named, faults):
             self._fault(number, fault.column, fault.reason)
-        for column, reason in _unstorable(given):
+        for column, reason in unstorable(given):
             self._fault(number, column, reason)
         return mapping
 
@@ -205,7 +205,7 @@ def mapping_of(row: AssetRow) -> Row:
     return Row(**{name: getattr(row, name) for name in Row.__struct_fields__})
 
 
-def _unstorable(columns: Columns) -> Iterable[tuple[str, str]]:
+def unstorable(columns: Columns) -> Iterable[tuple[str, str]]:
     """PostgreSQL's text holds every character but one."""
     for column, value in columns.items():
         if _holds_nul(value):

@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from beast._fast import Engine, Watch
 from beast.base.clock import Clock
 from beast.feeds.manager import FeedManager
+from beast.feeds.types import Feed
+from beast.feeds.types import Mapping as Row
 from beast.feeds.watch.health import FeedsHealth, SymbolHealth
 from beast.feeds.watch.verdict import State
 from beast.prices.catalogue import Catalogue
 from beast.prices.consensus import NAME as CONSENSUS
 from beast.prices.held import Held, held_of
-from beast.prices.types import Instrument
+from beast.prices.types import Instrument, Market
 from beast.storage.database import Database, DatabaseUnavailableError
 from beast.storage.queries import Queries
 
@@ -48,6 +50,25 @@ class RowVersion(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     exchange_updated_at: datetime
     updated_at: datetime
+
+
+class KeptVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of an exchange's rows, as far as it concerns one asset."""
+
+    exchange: str
+    number: int
+    at: datetime
+    who: str
+    feed: dict[str, Any]
+    mapping: dict[str, Any]
+
+    def says(self, row: tuple[Feed, Row]) -> bool:
+        """Whether it is what runs."""
+        mapping = {**self.mapping, "exchange": self.exchange, "category": self.mapping.get("category") or ""}
+        try:
+            return (msgspec.convert(self.feed, Feed), msgspec.convert(mapping, Row)) == row
+        except msgspec.ValidationError:
+            return False  # of a Beast whose rows had other columns
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +108,18 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Why it has no part in the consensus; `used`: it has; empty: there is no consensus it could be part of."""
     row_updated_at: datetime | None
     exchange_updated_at: datetime | None
+    version: int | None
+    """The version of the exchange's rows that is in force here; None: none of the last says what runs."""
+    version_at: datetime | None
+    version_by: str
+
+
+class _RowsOf(NamedTuple):
+    """The rows that a source is priced by."""
+
+    changed: RowVersion | None
+    """As the database has them."""
+    in_force: KeptVersion | None
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +169,7 @@ class Explainer:
 
     async def explain(self, asset: str) -> Why:
         """Everything about one asset, its name in capitals. Raises UnknownAssetError."""
-        rows = await self._rows(asset)
+        rows, kept = await self._rows(asset)
         health = {each.exchange: each async for _, found in self._health.read(asset=asset) for each in found}
         instruments = self._catalogue.of_asset(asset)
         if not instruments and not rows:
@@ -145,10 +178,11 @@ class Explainer:
         told = msgspec.json.decode(answer)
         parts = _parts(msgspec.json.decode(consensus)) if consensus else {}
         versions = {row.exchange: row for row in rows or ()}
-        sources = [
-            self._source(each, told, health.get(each.market.exchange), parts, versions.get(each.market.exchange))
-            for each in instruments
-        ]
+        sources = []
+        for each in instruments:
+            name = each.market.exchange
+            rows_of = _RowsOf(versions.get(name), self._in_force(each.market, kept))
+            sources.append(self._source(each, told, health.get(name), parts, rows_of))
         used = {each.market.exchange for each in instruments}
         sources += [_switched_off(row) for row in rows or () if row.exchange not in used]
         tier, why = self._tier(told, sources)
@@ -162,11 +196,14 @@ class Explainer:
             rows_from="memory" if rows is None else "database",
         )
 
-    async def _rows(self, asset: str) -> list[RowVersion] | None:
+    async def _rows(self, asset: str) -> tuple[list[RowVersion] | None, list[KeptVersion]]:
+        exchanges = [each.market.exchange for each in self._catalogue.of_asset(asset)]
+        values = {"asset": asset, "exchanges": exchanges}
         try:
-            return await self._database.fetch(_QUERIES["asset_rows"], {"asset": asset}, row=RowVersion)
+            rows = await self._database.fetch(_QUERIES["asset_rows"], values, row=RowVersion)
+            return rows, await self._database.fetch(_QUERIES["asset_versions"], values, row=KeptVersion)
         except DatabaseUnavailableError:
-            return None
+            return None, []
 
     def _ask(self, asset: str) -> tuple[bytes, bytes | None]:
         """The workers' own answers: of the best source, and of the consensus where there is one."""
@@ -182,11 +219,12 @@ class Explainer:
         told: Mapping[str, Any],
         health: SymbolHealth | None,
         parts: Mapping[str, str],
-        version: RowVersion | None,
+        rows: _RowsOf,
     ) -> Source:
         market, held = instrument.market, held_of(self._engine, instrument)
         up, epoch, proven_ns = self._engine.link_state(instrument.link)
         row = self._feeds.row(market.exchange, market.asset)
+        version, in_force = rows
         answers = told.get("exchange") == market.exchange and told.get("state") in _ANSWERS
         return Source(
             exchange=market.exchange,
@@ -211,7 +249,16 @@ class Explainer:
             consensus=parts.get(market.exchange, ""),
             row_updated_at=version.updated_at if version else None,
             exchange_updated_at=version.exchange_updated_at if version else None,
+            version=in_force.number if in_force else None,
+            version_at=in_force.at if in_force else None,
+            version_by=in_force.who if in_force else "",
         )
+
+    def _in_force(self, market: Market, kept: Sequence[KeptVersion]) -> KeptVersion | None:
+        """The newest version that says of a market what runs here."""
+        row = self._feeds.row(market.exchange, market.asset)
+        of_exchange = (each for each in kept if each.exchange == market.exchange)
+        return next((each for each in of_exchange if row is not None and each.says(row)), None)
 
     def _tier(self, told: Mapping[str, Any], sources: Sequence[Source]) -> tuple[int | None, str]:
         if told.get("state") in _ANSWERS:
@@ -283,4 +330,7 @@ def _switched_off(row: RowVersion) -> Source:
         consensus="",
         row_updated_at=row.updated_at,
         exchange_updated_at=row.exchange_updated_at,
+        version=None,
+        version_at=None,
+        version_by="",
     )

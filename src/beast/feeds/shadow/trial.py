@@ -1,0 +1,58 @@
+"""Rows that run without consequences: connections, extraction and prices of their own, which no client can ask for.
+
+The engine is never started: it has no socket and no worker, only a price table.
+"""
+
+import ssl
+
+from beast._fast import Engine
+from beast.base.clock import Clock
+from beast.base.errors import BeastError
+from beast.feeds.manager import FeedManager
+from beast.feeds.rows.files import Exchange
+from beast.feeds.shadow.observer import Observer, Prices
+from beast.feeds.wanted import Urls
+from beast.prices.catalogue import Catalogue
+
+
+class Trial:
+    """One exchange's rows on trial.
+
+    Args:
+        rows: Them.
+        live: What they are compared with.
+        urls: Where to connect instead, for a simulator.
+        tls: For wss and https.
+        clock: The time.
+    """
+
+    def __init__(self, rows: Exchange, live: Prices, *, urls: Urls, tls: ssl.SSLContext, clock: Clock) -> None:
+        self.rows = rows
+        used = sum(row.enabled for row in rows.assets)
+        engine = Engine(
+            node="shadow",
+            max_keys=1024,
+            max_instruments=max(64, used),
+            udp_buffer=65_536,
+            usage_ring=64,
+            miss_ring=64,
+            http_max_connections=16,
+        )
+        catalogue = Catalogue(engine, max_instruments=max(64, used))
+        self._feeds = FeedManager(engine, catalogue, urls=urls, clock=clock, tls=tls)
+        self.observer = Observer(rows.feed.name, Prices(engine, catalogue, self._feeds), live, clock)
+
+    async def start(self) -> None:
+        """Connects. Raises BeastError when the rows can't run."""
+        try:
+            await self._feeds.apply([self.rows])
+        except ValueError as error:
+            raise BeastError(str(error), where=self.rows.feed.name) from error
+
+    def set_backfill(self, backfill_ms: int) -> None:
+        """A trade that is further behind the clock than this is no price of this moment."""
+        self._feeds.set_backfill(backfill_ms)
+
+    async def stop(self) -> None:
+        """Closes the connections."""
+        await self._feeds.stop()
