@@ -194,6 +194,8 @@ async def test_the_description_names_every_path(client: httpx.AsyncClient) -> No
         *("/admin/status", "/admin/stress-stats", "/admin/stress-reset", "/admin/feeds/health", "/admin/why"),
         *(f"/admin/exchange-{rows}{change}" for rows in ("feeds", "assets") for change in ("", "/save", "/toggle")),
         *(f"/admin/eam/{work}" for work in ("sync", "audit", "discover")),
+        *(f"/admin/exchange-shadow{work}" for work in ("", "/{number}", "/start", "/promote", "/reject")),
+        "/admin/exchange-versions",
     }
     assert "post" in description["paths"]["/prices"]
     page = await client.get("/docs")
