@@ -68,7 +68,7 @@ async def test_a_key_has_what_it_was_given(accounts: Accounts, users: Users) -> 
     key = await accounts.find_key(str(new.id))
     assert (key.tier, key.label, key.user_id) == ("pro", "ours", ada.id)
     assert (key.scopes, key.networks) == (["price", "report"], ["192.0.2.0/24", "2001:db8::/32"])
-    assert key.state(accounts.now) == "active"
+    assert key.state_at(accounts.now) == "active"
     assert (await users.find("ADA@example.org")).keys == 1
 
 
@@ -88,9 +88,9 @@ async def test_a_rotated_key_and_its_successor_are_both_good_until_the_grace_is_
     assert (before.successor_id, before.expires_at) == (new.id, utc(clock.wall_ns()) + timedelta(hours=1))
     assert (after.tier, after.label, after.networks, after.expires_at) == ("pro", "ours", ["192.0.2.0/24"], None)
     assert [key.quota_owner for key in (before, after)] == [old.id, old.id]
-    assert [key.state(accounts.now) for key in (before, after)] == ["rotated", "active"]
+    assert [key.state_at(accounts.now) for key in (before, after)] == ["rotated", "active"]
     clock.advance(3600)
-    assert [key.state(accounts.now) for key in (before, after)] == ["expired", "active"]
+    assert [key.state_at(accounts.now) for key in (before, after)] == ["expired", "active"]
 
 
 async def test_a_key_that_ends_before_the_grace_does_so_and_its_successor_as_well(
@@ -111,7 +111,7 @@ async def test_only_the_last_of_a_line_is_rotated_and_only_while_it_is_good(
         await accounts.rotate_key(str(first.id))
     third = await accounts.rotate_key(str(second.id), grace=timedelta())
     assert [key.quota_owner for key in await accounts.list_keys()] == [first.id] * 3
-    assert (await accounts.find_key(str(second.id))).state(accounts.now) == "expired"
+    assert (await accounts.find_key(str(second.id))).state_at(accounts.now) == "expired"
     await accounts.revoke_key(str(third.id))
     with pytest.raises(ConflictError, match="is revoked"):
         await accounts.rotate_key(str(third.id))
@@ -133,9 +133,9 @@ async def test_a_pause_is_ended_and_a_revocation_is_not(accounts: Accounts, cloc
     paused = await accounts.pause_key(which)
     clock.advance(5)
     assert await accounts.pause_key(which) == paused
-    assert paused.state(accounts.now) == "paused"
-    assert (await accounts.resume_key(which)).state(accounts.now) == "active"
-    assert (await accounts.revoke_key(which)).state(accounts.now) == "revoked"
+    assert paused.state_at(accounts.now) == "paused"
+    assert (await accounts.resume_key(which)).state_at(accounts.now) == "active"
+    assert (await accounts.revoke_key(which)).state_at(accounts.now) == "revoked"
     for act in (accounts.pause_key, accounts.resume_key):
         with pytest.raises(ConflictError, match="for ever"):
             await act(which)
@@ -147,7 +147,7 @@ async def test_the_successor_of_a_paused_key_is_paused(accounts: Accounts) -> No
     old = await accounts.create_key("pro")
     await accounts.pause_key(str(old.id))
     new = await accounts.rotate_key(str(old.id))
-    assert (await accounts.find_key(str(new.id))).state(accounts.now) == "paused"
+    assert (await accounts.find_key(str(new.id))).state_at(accounts.now) == "paused"
 
 
 async def test_what_is_left_out_stays(accounts: Accounts, clock: ManualClock) -> None:
@@ -206,7 +206,7 @@ async def test_keys_are_listed_by_what_they_are(accounts: Accounts, users: Users
     await accounts.revoke_key(str(made["revoked"].id))
     clock.advance(1)
     for key in await accounts.list_keys():
-        assert key in await accounts.list_keys(state=key.state(accounts.now))
+        assert key in await accounts.list_keys(state=key.state_at(accounts.now))
     counted = {state: len(await accounts.list_keys(state=state)) for state in ("active", "paused", "disabled")}
     assert counted == {"active": 2, "paused": 1, "disabled": 0}
     for wanted in ({"label": "LAPTOP"}, {"user_id": ada.id}, {"tier": "pro"}):

@@ -64,7 +64,7 @@ class Access:
         row = await self._find(sha256(key).digest()) if key else None
         if row is None:
             raise AccessDeniedError("the API key is missing or not valid")
-        state = row.state(utc(self._clock.wall_ns()))
+        state = row.state_at(utc(self._clock.wall_ns()))
         if state not in {"active", "rotated"}:
             raise AccessDeniedError(f"the API key is {state}")
         if scopes.isdisjoint(row.scopes):

@@ -9,7 +9,7 @@ RETURNING id, prefix, tier, label, enabled, created_at, expires_at, revoked_at, 
     usage_month, user_id, scopes, networks::text[] AS networks, successor_id, quota_key_id;
 
 -- name: list_keys
--- A page; what is not asked for is NULL. The states are those of ApiKey.state().
+-- A page; what is not asked for is NULL. The states are those of ApiKey.state_at().
 SELECT *
 FROM api_keys_shown AS k
 WHERE id > %(after)s

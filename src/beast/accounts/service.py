@@ -132,8 +132,8 @@ class Accounts:
             old = await transaction.lock_key(found.id)
             if old.successor_id is not None:
                 raise ConflictError("has been rotated", where=f"key {old.id}", todo=f"rotate key {old.successor_id}")
-            if old.state(now) not in {"active", "paused"}:
-                raise ConflictError(f"is {old.state(now)}", where=f"key {old.id}", todo="make a new one")
+            if old.state_at(now) not in {"active", "paused"}:
+                raise ConflictError(f"is {old.state_at(now)}", where=f"key {old.id}", todo="make a new one")
             fields = {name: getattr(old, name) for name in _INHERITED} | {"quota_key_id": old.quota_owner}
             secret, row = await self._make(transaction, fields)
             ends = now + grace if old.expires_at is None else min(now + grace, old.expires_at)

@@ -56,7 +56,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         """The id that limits, cap and alerts belong to."""
         return self.id if self.quota_key_id is None else self.quota_key_id
 
-    def state(self, now: datetime) -> State:
+    def state_at(self, now: datetime) -> State:
         """What it is at `now`: only `active` and `rotated` (in its time of grace) open anything."""
         if not self.enabled:
             return "revoked" if self.revoked_at else "disabled"
@@ -65,6 +65,17 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         if self.paused_at is not None:
             return "paused"
         return "active" if self.successor_id is None else "rotated"
+
+
+class ShownKey(ApiKey, frozen=True, kw_only=True):
+    """A key with what it is at the moment that it is shown."""
+
+    state: State
+
+
+def shown(key: ApiKey, now: datetime) -> ShownKey:
+    """A key as it is at `now`."""
+    return ShownKey(**msgspec.structs.asdict(key), state=key.state_at(now))
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from litestar import Litestar, Request, Router, get
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import HttpMethod, ScopeType
 from litestar.openapi import OpenAPIConfig
@@ -12,19 +13,26 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from beast.cluster.parameters import ParameterSync
 from beast.cluster.types import Parameters
+from beast.http.account_admin import AccountAdmin
+from beast.http.audit import TRAIL
 from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
 from beast.http.docs import DocsPage
-from beast.http.errors import EXCEPTION_HANDLERS, JSON, UNAUTHORIZED, Fault
+from beast.http.errors import EXCEPTION_HANDLERS, JSON, NO_ACCOUNTS, UNAUTHORIZED, Fault, FaultError
 from beast.http.routes import (
     admin,
+    audit,
     catalogue,
     eam,
     exchange_shadow,
     exchanges,
     feeds_health,
+    keys,
     prices,
     stream,
     telemetry,
+    tiers,
+    usage,
+    users,
     why,
 )
 from beast.http.server import HttpServer
@@ -49,17 +57,22 @@ def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASG
     """The application of the price port; it runs the hub while it lives."""
     key = AdminKey(admin_key)
     streams = Hub(services.engine, services.clock) if hub is None else hub
+    accounts = services.accounts
     app = Litestar(
         route_handlers=[
             *prices.ROUTES,
             *catalogue.ROUTES,
             *stream.ROUTES,
+            *usage.OWN_ROUTES,
             Router(
                 "/admin",
                 route_handlers=[
-                    route
-                    for room in (admin, telemetry, exchanges, exchange_shadow, eam, feeds_health, why)
-                    for route in room.ROUTES
+                    *(
+                        route
+                        for room in (admin, telemetry, exchanges, exchange_shadow, eam, feeds_health, why)
+                        for route in room.ROUTES
+                    ),
+                    *(route for room in (keys, users, tiers, usage, audit) for route in room.ROUTES),
                 ],
                 guards=[key.guard],
                 security=[{"admin_key": []}],
@@ -69,13 +82,22 @@ def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASG
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "hub": Provide(lambda: streams, sync_to_thread=False),
+            "accounts": Provide(lambda: accounts_of(services), sync_to_thread=False),
         },
-        lifespan=[lambda _: running(streams)],
+        lifespan=[lambda _: running(streams), *(() if accounts is None else (lambda _: accounts.trail.running(),))],
+        state=State({TRAIL: None if accounts is None else accounts.trail}),
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=_openapi(),
         logging_config=None,
     )
     return Front(app, key)
+
+
+def accounts_of(services: Services) -> AccountAdmin:
+    """What the routes of accounts call. Raises FaultError when this server has none."""
+    if services.accounts is None:
+        raise FaultError(NO_ACCOUNTS)
+    return services.accounts
 
 
 class Front:

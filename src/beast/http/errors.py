@@ -3,6 +3,7 @@
 A price request's own errors come from the engine (`beast._fast.RESULTS`); the object is the same.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.types import ExceptionHandlersMap
 
+from beast.accounts.access import AccessDeniedError, TooManyError
+from beast.accounts.errors import ConflictError, ReusedRequestError, UnknownAccountError
 from beast.base.errors import BeastError
 from beast.feeds.admin.rows import BatchError
 from beast.feeds.rows.files import RowsError
@@ -59,6 +62,7 @@ NO_EXCHANGE = Fault(404, "unknown_exchange", "there is no exchange of this name"
 NO_ASSET = Fault(404, "not_found", "there is no such row; GET /admin/exchange-assets shows those there are")
 NO_RUN = Fault(404, "not_found", "there is no audit of this id; the last ten are kept")
 BUSY = Fault(409, "busy", "one of these is running already; try again when it has ended")
+NO_ACCOUNTS = Fault(503, "unavailable", "this server has no accounts")
 NO_ADMIN = Fault(503, "unavailable", "this server has no exchange admin")
 
 _BY_STATUS = {fault.status: fault for fault in (NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL)}
@@ -96,6 +100,21 @@ def _fault(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     return Response(error.fault.body, status_code=error.fault.status, media_type=JSON)
 
 
+def _denied(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    assert isinstance(error, AccessDeniedError)
+    return Response(
+        error_body(UNAUTHORIZED.code, error.what),
+        status_code=UNAUTHORIZED.status,
+        media_type=JSON,
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
+def _told(status: int, code: str) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    """Answers with the error's own words."""
+    return lambda _, error: Response(error_body(code, str(error)), status_code=status, media_type=JSON)
+
+
 def _refused(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """What an operator can mend."""
     return Response(error_body(BAD_REQUEST.code, str(error)), status_code=BAD_REQUEST.status, media_type=JSON)
@@ -112,18 +131,6 @@ def _refused_rows(_: Request[Any, Any, Any], error: Exception) -> Response[bytes
     return Response(msgspec.json.encode(body), status_code=BAD_REQUEST.status, media_type=JSON)
 
 
-def _no_draft(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    return Response(error_body(NOT_FOUND.code, str(error)), status_code=NOT_FOUND.status, media_type=JSON)
-
-
-def _not_now(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    return Response(error_body("not_now", str(error)), status_code=BUSY.status, media_type=JSON)
-
-
-def _database_away(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    return Response(error_body(OVERLOADED.code, str(error)), status_code=OVERLOADED.status, media_type=JSON)
-
-
 def _our_mistake(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("http.failed", method=request.method, path=request.url.path, exc_info=error)
     return Response(INTERNAL.body, status_code=INTERNAL.status, media_type=JSON)
@@ -134,9 +141,14 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     FaultError: _fault,
     RowsError: _refused_rows,
     BatchError: _refused_rows,
-    NoDraftError: _no_draft,
-    NotNowError: _not_now,
-    DatabaseUnavailableError: _database_away,
+    NoDraftError: _told(404, NOT_FOUND.code),
+    NotNowError: _told(BUSY.status, "not_now"),
+    AccessDeniedError: _denied,
+    UnknownAccountError: _told(404, NOT_FOUND.code),
+    ConflictError: _told(409, "conflict"),
+    ReusedRequestError: _told(422, "idempotency_key_reused"),
+    TooManyError: _told(OVERLOADED.status, OVERLOADED.code),
+    DatabaseUnavailableError: _told(OVERLOADED.status, OVERLOADED.code),
     BeastError: _refused,
     Exception: _our_mistake,
 }

@@ -10,6 +10,7 @@ from beast.base.clock import Clock
 from beast.engine.telemetry import Telemetry
 from beast.feeds.manager import ExchangeStatus, FeedManager
 from beast.feeds.watch.watching import Watching
+from beast.http.account_admin import AccountAdmin
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.health import Health, HealthReport
 from beast.prices.catalogue import Catalogue
@@ -58,6 +59,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     watching: Watching | None = None
     """What knows how the exchanges fare, and explains prices."""
+
+    accounts: AccountAdmin | None = None
+    """What keeps keys, users and tiers, and tells their usage."""
 
     def uptime_s(self) -> float:
         """Since the server was started."""

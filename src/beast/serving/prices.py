@@ -27,6 +27,7 @@ from beast.feeds.shadow.observer import Prices
 from beast.feeds.simulator import Simulator
 from beast.feeds.store import FeedStore
 from beast.feeds.watch.watching import Watching
+from beast.http.account_admin import AccountAdmin
 from beast.http.app import price_server
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.metrics import exposition
@@ -110,6 +111,7 @@ class PriceSide:
             tiers=slow.tiers,
             watching=watching,
             exchange_admin=exchanges,
+            accounts=AccountAdmin(database, clock, usage, operator_key=admin_key(config)),
         )
         await self._open_doors(slow.tiers)
         self._port.expose = partial(exposition, self.services)

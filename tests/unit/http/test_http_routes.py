@@ -196,6 +196,9 @@ async def test_the_description_names_every_path(client: httpx.AsyncClient) -> No
         *(f"/admin/eam/{work}" for work in ("sync", "audit", "discover")),
         *(f"/admin/exchange-shadow{work}" for work in ("", "/{number}", "/start", "/promote", "/reject")),
         "/admin/exchange-versions",
+        *("/usage", "/admin/usage/alerts", "/admin/audit", "/admin/tiers", "/admin/tiers/{tier}"),
+        *("/admin/users", "/admin/users/{user_id}", "/admin/keys", "/admin/keys/{key_id}"),
+        *(f"/admin/keys/{{key_id}}/{act}" for act in ("rotate", "revoke", "pause", "resume", "usage")),
     }
     assert "post" in description["paths"]["/prices"]
     page = await client.get("/docs")

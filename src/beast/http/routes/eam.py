@@ -11,7 +11,7 @@ from msgspec import Meta
 from beast.cluster.asset_lists import SyncedLists
 from beast.feeds.admin.audit import Audit
 from beast.feeds.admin.discover import Discovered
-from beast.http.audit import audit
+from beast.http.audit import audit, note
 from beast.http.errors import BUSY, JSON, NO_RUN, FaultError
 from beast.http.routes.exchanges import (
     INTEGER,
@@ -71,7 +71,7 @@ async def get_audit(request: AnyRequest, services: TheServices, id: FromQuery[st
         if known is None:
             raise FaultError(NO_RUN)
         found, status = known, 200
-        audit(request, "eam.audit.show", id=found.id)
+        note(request, "eam.audit.show", id=found.id)
     return Response(msgspec.json.encode(found), status_code=status, media_type=JSON)
 
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from beast.feeds.shadow.store import Terms
 from beast.feeds.shadow.types import Change, Draft, DraftDetail, Version
-from beast.http.audit import audit
+from beast.http.audit import audit, note
 from beast.http.errors import NO_EXCHANGE, FaultError
 from beast.http.routes.exchanges import (
     BOOLEAN,
@@ -126,7 +126,7 @@ async def get_drafts(
     """The newest first; `before` is the id that the last page ended with."""
     _check_name(exchange)
     drafts = await admin_of(services).drafts.list_drafts(exchange, before=before, limit=limit)
-    audit(request, "exchange-shadow.list", exchange=exchange)
+    note(request, "exchange-shadow.list", exchange=exchange)
     return Drafts(drafts)
 
 
@@ -138,7 +138,7 @@ async def get_drafts(
 async def get_draft(request: AnyRequest, services: TheServices, number: FromPath[int]) -> DraftDetail:
     """The assets furthest off the others come first."""
     draft = await admin_of(services).drafts.find(number)
-    audit(request, "exchange-shadow.show", draft=draft.id)
+    note(request, "exchange-shadow.show", draft=draft.id)
     return draft
 
 
@@ -211,7 +211,7 @@ async def get_versions(
     """The newest first, whoever made them; a hundred are kept of each exchange."""
     _check_name(exchange)
     versions = await admin_of(services).drafts.versions(exchange, limit=limit)
-    audit(request, "exchange-versions.list", exchange=exchange)
+    note(request, "exchange-versions.list", exchange=exchange)
     return Versions(versions)
 
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 from beast.feeds.admin.rows import BATCH_MAX, AssetBatch, AssetRow, fault_of
 from beast.feeds.admin.store import FeedSwitch, SavedAssets
 from beast.feeds.manager import ExchangeStatus
-from beast.http.audit import audit
+from beast.http.audit import audit, note
 from beast.http.errors import BAD_BODY, JSON, NO_ADMIN, NO_ASSET, NO_EXCHANGE, Fault, FaultError
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.schema import FaultyColumns, FaultyRows, PriceError
@@ -175,7 +175,7 @@ async def get_feeds(request: AnyRequest, services: TheServices) -> Feeds:
         ListedFeed(**msgspec.structs.asdict(each), fault=fault_of(each.feed), status=status.get(each.feed["name"]))
         for each in await admin_of(services).store.list_feeds()
     ]
-    audit(request, "exchange-feeds.list")
+    note(request, "exchange-feeds.list")
     return Feeds(listed)
 
 
@@ -224,7 +224,7 @@ async def get_assets(
         raise FaultError(NO_EXCHANGE)
     # A page at a time, also in JSON: thousands of rows must not hold the loop.
     pages = [msgspec.json.encode(page)[1:-1] async for page in admin_of(services).store.list_assets(exchange)]
-    audit(request, "exchange-assets.list", exchange=exchange)
+    note(request, "exchange-assets.list", exchange=exchange)
     return Response(b'{"assets":[' + b",".join(filter(None, pages)) + b"]}", media_type=JSON)
 
 
