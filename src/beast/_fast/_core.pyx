@@ -5,8 +5,10 @@ import json
 import os
 import re
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from ipaddress import ip_network
 from struct import Struct
+from weakref import ref
 
 cimport cython
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize

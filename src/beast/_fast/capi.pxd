@@ -243,6 +243,7 @@ cdef extern from "usage_ring.h" nogil:
     ctypedef struct beast_usage_ring
     uint32_t beast_usage_read(beast_usage_ring *ring, beast_usage *out, uint32_t max)
     void beast_usage_release(beast_usage_ring *ring, uint32_t n)
+    void beast_usage_ring_abandon(beast_usage_ring *ring)
     uint32_t beast_usage_held(const beast_usage_ring *ring)
     uint32_t beast_usage_take(beast_usage_ring *ring, beast_usage *out, uint32_t max)
 

@@ -53,6 +53,24 @@ def test_a_killed_process_leaves_what_was_not_released(tmp_path: Path) -> None:
     assert recover_usage_ring(tmp_path / names[2])[2] == records, "the file stays as it is"
 
 
+def test_a_forked_helper_holds_no_ring(tmp_path: Path) -> None:
+    code = "import os\n" + LEAVES_RECORDS.replace(
+        'print("ready", flush=True)',
+        'if os.fork() == 0: print("ready", flush=True), os.close(1), sys.stdin.read(), os._exit(0)',
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        with pytest.raises(BlockingIOError):
+            recover_usage_ring(tmp_path / f"{AT_NS:020}-002.ring")
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert usage_runs(recover_usage_ring(tmp_path / f"{AT_NS:020}-002.ring")[2]) == [(2, 23, 3)]
+
+
 def test_an_engine_that_left_nothing_leaves_no_file(tmp_path: Path) -> None:
     engine = engine_that_answers(usage_dir=tmp_path)
     assert engine.boot > AT_NS

@@ -82,7 +82,7 @@ static void close_all(beast_usage_file *file, bool remove)
 {
     int error = errno;
 
-    if (file->fd >= 0 && remove)
+    if (file->fd >= 0 && remove) /* not in a child that has abandoned it */
         unlink(file->path);
     if (file->page)
         munmap(file->page, file->size);
@@ -124,6 +124,17 @@ void beast_usage_file_close(beast_usage_file *file, uint64_t claimed)
 {
     if (file->page)
         close_all(file, atomic_load_explicit(&file->page->tail, memory_order_acquire) == claimed);
+}
+
+void beast_usage_file_abandon(beast_usage_file *file)
+{
+    if (file->fd < 0)
+        return;
+    /* The lock is held for as long as anybody has this description open, or mapped. In its place comes memory that is
+     * nobody's. */
+    mmap(file->page, file->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    close(file->fd);
+    file->fd = -1;
 }
 
 /* ---- after its death ---- */

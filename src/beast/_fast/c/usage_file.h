@@ -42,6 +42,9 @@ beast_status beast_usage_file_open(beast_usage_file *file, const char *folder, i
 /* Removes the file, too, when all that was claimed of it is safe elsewhere. */
 void beast_usage_file_close(beast_usage_file *file, uint64_t claimed);
 
+/* In a child that was forked: the file is its parent's alone, who may die before it. */
+void beast_usage_file_abandon(beast_usage_file *file);
+
 typedef struct beast_usage_found {
     int64_t boot;
     uint32_t lane, n;

@@ -50,6 +50,8 @@ void beast_usage_ring_free(beast_usage_ring *ring)
     free(ring);
 }
 
+void beast_usage_ring_abandon(beast_usage_ring *ring) { beast_usage_file_abandon(&ring->file); }
+
 /* ---- producer ---- */
 
 static inline beast_usage *at(beast_usage_ring *ring, uint64_t place)

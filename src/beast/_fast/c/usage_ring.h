@@ -15,6 +15,7 @@ typedef struct beast_usage_ring beast_usage_ring;
 beast_usage_ring *beast_usage_ring_open(const char *folder, int64_t boot, uint32_t lane, uint32_t capacity);
 beast_usage_ring *beast_usage_ring_new(uint32_t capacity); /* without a file */
 void beast_usage_ring_free(beast_usage_ring *ring);
+void beast_usage_ring_abandon(beast_usage_ring *ring); /* as beast_usage_file_abandon */
 
 /* ---- producer ---- */
 

@@ -24,6 +24,7 @@ cdef class Engine:
     cdef uint32_t *answers
     cdef str host
     cdef readonly int64_t boot
+    cdef object __weakref__
     cdef int asked_udp_port, asked_http_port
 
     def __cinit__(
@@ -77,13 +78,10 @@ cdef class Engine:
         config.pin = pin
         config.spin_ns = 1000 * between("spin_us", spin_us, 0, BEAST_SPIN_MAX_NS // 1000)
         config.latency_sample = <uint32_t>between("latency_sample", latency_sample, 0, 1 << 20)
-        config.http.max_connections = <uint32_t>between("http_max_connections", http_max_connections, 1, 1 << 20)
         config.http_connections_per_source = <uint32_t>between(
             "http_connections_per_source", http_connections_per_source, 0, 1_000_000
         )
-        config.http.head_ns = ns_of_ms("http_head_ms", http_head_ms)
-        config.http.idle_ns = ns_of_ms("http_idle_ms", http_idle_ms)
-        config.http.send_ns = ns_of_ms("http_send_ms", http_send_ms)
+        fill_http(&config.http, http_max_connections, http_head_ms, http_idle_ms, http_send_ms)
         self.host = host
         self.asked_udp_port, self.asked_http_port = config.udp_port, config.http_port
         self.max_instruments = max_instruments
@@ -100,6 +98,8 @@ cdef class Engine:
         self.own = beast_engine_lane(self._engine, beast_engine_lanes(self._engine) - 1)
         self.rules.ttl_ns = config.ttl_ns
         self.set_price_rules()
+        if usage_dir is not None:
+            os.register_at_fork(after_in_child=partial(abandon_rings, ref(self)))
 
     def __dealloc__(self):
         if self._engine is not NULL:

@@ -54,6 +54,14 @@ cdef class UsageRings:
         beast_usage_release(ring, <uint32_t>between("records", records, 0, beast_usage_held(ring)))
 
 
+def abandon_rings(engine):
+    """In a forked child, which may outlive its parent: the rings' locks are the parent's alone."""
+    cdef Engine alive = engine()
+    if alive is not None:
+        for lane in range(beast_engine_lanes(alive._engine)):
+            beast_usage_ring_abandon(beast_engine_lane(alive._engine, lane).usage)
+
+
 def recover_usage_ring(path) -> tuple:
     cdef beast_usage_found found
     cdef beast_status status

@@ -56,3 +56,11 @@ cdef beast_address address_of(str host, int port) except *:
 cdef list filled_buckets(const uint64_t *counts):
     """(longest duration in ns of a bucket, how many) of those that hold any."""
     return [(beast_histogram_bucket_ns(i), counts[i]) for i in range(<uint32_t>BEAST_HISTOGRAM_BUCKETS) if counts[i]]
+
+
+cdef int fill_http(beast_http_config *http, max_connections, head_ms, idle_ms, send_ms) except -1:
+    http.max_connections = <uint32_t>between("http_max_connections", max_connections, 1, 1 << 20)
+    http.head_ns = ns_of_ms("http_head_ms", head_ms)
+    http.idle_ns = ns_of_ms("http_idle_ms", idle_ms)
+    http.send_ns = ns_of_ms("http_send_ms", send_ms)
+    return 0
