@@ -114,7 +114,7 @@ async def serve_beast(form: str, rate: float, interval_ms: int) -> None:
         runtime.start()
 
         def price(now_ns: int) -> None:
-            engine.publish(0, b"%d" % now_ns, TIME_NS, now_ns, epoch=1)
+            engine.publish(0, b"%d" % now_ns, TIME_NS, now_ns)
 
         price(monotonic_ns())
         tell({"port": engine.http_port})

@@ -33,7 +33,7 @@ static inline void put_price(uint32_t instrument, const char *price)
 {
     int64_t received = harness_now_ns() - 5000 * MS;
     CHECK_EQ(beast_price_publish(beast_engine_shared(engine)->prices, instrument, (const uint8_t *)price,
-                                 (uint32_t)strlen(price), INT64_C(1776003781123456000), received, received, 1, 1),
+                                 (uint32_t)strlen(price), INT64_C(1776003781123456000), received, received, 0, 1),
              BEAST_OK);
 }
 

@@ -120,6 +120,62 @@ static void a_proven_link_keeps_its_price_quiet(void)
     fixture_close(&f);
 }
 
+static void a_connection_that_is_lost_leaves_the_word_to_others(void)
+{
+    open_plain();
+    beast_link *coinbase = beast_table_link(f.shared->prices, 0);
+    uint32_t epoch = beast_link_up(coinbase, 60 * SECOND, START);
+    CHECK_EQ(beast_price_publish(f.shared->prices, BTC_COINBASE, (const uint8_t *)"1", 1, TRADED, START, START, epoch, 1),
+             BEAST_OK);
+    fixture_publish(&f, BTC_KRAKEN, "2", START - SECOND);
+    expect_price(ASK("\"asset\":\"BTC\""), "1", "live");
+    beast_link_down(coinbase);
+    expect_price(ASK("\"asset\":\"BTC\""), "2", "live");
+    expect(ASK("\"asset\":\"BTC\",\"exchange\":\"coinbase\""), "{" STALE_MESSAGE "," LAST("1", "0") "}");
+    beast_shared_set_linkless(f.shared, SECOND);
+    expect_price(ASK("\"asset\":\"BTC\""), "1", "live");
+    fixture_close(&f);
+}
+
+/* Nobody who could park them: what is stale is answered at once. A lane that can wait asks the slower tiers first. */
+static void who_takes_a_stale_price_waits_for_a_better_one(void)
+{
+    const char *ask = ASK("\"assets\":[\"BTC\",\"ADA\"],\"allow_stale\":true");
+    beast_usage usage[4];
+    open_plain();
+    fixture_publish(&f, BTC_COINBASE, "1", START - 20 * SECOND);
+    fixture_publish(&f, ADA_KRAKEN, "0.5", START);
+    fixture_ask(&f, ask);
+    CHECK_EQ(f.count, 1);
+    CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_syncmap_hits), 2);
+    CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_cache_misses), 0);
+    f.own->misses = beast_miss_ring_new(2);
+    beast_shared_set_parking(f.shared, true, SECOND);
+    fixture_ask(&f, ask);
+    fixture_ask(&f, ask);
+    CHECK_EQ(f.count, 0);
+    CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_udp_parked), 2);
+    CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_syncmap_hits), 4);
+    CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_cache_misses), 2);
+    CHECK_EQ(beast_usage_take(f.own->usage, usage, 4), 1); /* what waits was not answered yet */
+    fixture_ask(&f, ask); /* the ring is full: this one gets what there is */
+    CHECK_EQ(f.count, 1);
+    CHECK_EQ(fixture_counter(&f, BEAST_COUNTER_miss_overflows), 1);
+    CHECK_EQ(beast_usage_take(f.own->usage, usage, 4), 1);
+    CHECK_EQ(usage[0].prices, 2);
+    expect(ASK("\"asset\":\"ETH\",\"allow_stale\":true"),
+           "{\"error\":\"unavailable\",\"message\":\"try again in a moment\"}");
+    expect_price(ASK("\"asset\":\"ADA\",\"allow_stale\":true"), "0.5", "live"); /* who has one doesn't wait */
+    beast_link *coinbase = beast_table_link(f.shared->prices, 0);
+    uint32_t epoch = beast_link_up(coinbase, 60 * SECOND, START);
+    CHECK_EQ(beast_price_publish(f.shared->prices, BTC_COINBASE, (const uint8_t *)"1", 1, TRADED, START - 2 * SECOND,
+                                 START - 20 * SECOND, epoch, 1), BEAST_OK);
+    expect(ASK("\"asset\":\"BTC\",\"allow_stale\":true,\"max_age_ms\":1"),
+           "{" STALE_MESSAGE "," LAST("1", "2000") "}"); /* its connection lives: nobody has a better one */
+    fixture_adds_up(&f);
+    fixture_close(&f);
+}
+
 static void unknown_names_are_told(void)
 {
     open_plain();
@@ -285,6 +341,8 @@ int main(void)
     RUN(age_takes_the_room_it_needs);
     RUN(the_source_is_chosen_by_freshness_then_priority);
     RUN(a_proven_link_keeps_its_price_quiet);
+    RUN(a_connection_that_is_lost_leaves_the_word_to_others);
+    RUN(who_takes_a_stale_price_waits_for_a_better_one);
     RUN(unknown_names_are_told);
     RUN(several_assets_are_entries);
     RUN(parts_are_as_full_as_allowed);

@@ -7,10 +7,10 @@ static void numbers_are_followed(void)
 {
     beast_gaps gaps = {0};
     beast_numbering link = {0}, symbol = {0};
-    beast_follow(&link, 5, 5, 10, BEAST_GAP_LINK, &gaps);
-    beast_follow(&link, 6, 6, 11, BEAST_GAP_LINK, &gaps);
+    CHECK(!beast_follow(&link, 5, 5, 10, BEAST_GAP_LINK, &gaps));
+    CHECK(!beast_follow(&link, 6, 6, 11, BEAST_GAP_LINK, &gaps));
     CHECK(gaps.count == 0);
-    beast_follow(&link, UINT64_MAX, UINT64_MAX, 12, BEAST_GAP_LINK, &gaps);
+    CHECK(beast_follow(&link, UINT64_MAX, UINT64_MAX, 12, BEAST_GAP_LINK, &gaps));
     CHECK(gaps.count == 1 && gaps.gap[0].first == 7 && gaps.gap[0].last == UINT64_MAX - 1);
     CHECK(gaps.gap[0].from_ns == 11 && gaps.gap[0].to_ns == 12);
     beast_follow(&link, 0, 0, 13, BEAST_GAP_LINK, &gaps);

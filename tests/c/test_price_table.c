@@ -1,4 +1,4 @@
-/* The price table: text, order, freshness, loading. Its threads are tested in test_price_threads.c. */
+/* The price table: text, order, loading. Its threads are tested in test_price_threads.c. */
 #include "harness.h"
 #include "price_layout.h"
 #include "price_table.h"
@@ -310,36 +310,6 @@ static void prices_carry_over_a_load(void)
     beast_price_table_free(table);
 }
 
-static void freshness_follows_trade_and_link(void)
-{
-    beast_price_table *table = trio();
-    beast_link *link = beast_table_link(table, 1);
-    beast_price price = {.received_ns = 100 * SECOND, .fresh_ns = 100 * SECOND, .epoch = 2, .tier = 1};
-    int64_t ttl = 13 * SECOND, later = 114 * SECOND;
-    CHECK(beast_table_link(table, BEAST_LINKS_MAX) == NULL);
-    CHECK_EQ(beast_price_state(&price, link, 113 * SECOND, ttl), BEAST_STATE_LIVE);
-    CHECK_EQ(beast_price_state(&price, link, 113 * SECOND + 1, ttl), BEAST_STATE_STALE);
-
-    atomic_store(&link->epoch, 2);
-    atomic_store(&link->proven_ns, 110 * SECOND);
-    atomic_store(&link->patience_ns, 5 * SECOND);
-    CHECK_EQ(beast_price_state(&price, link, later, ttl), BEAST_STATE_STALE);
-    atomic_store(&link->up, 1);
-    CHECK_EQ(beast_price_state(&price, link, later, ttl), BEAST_STATE_QUIET);
-    CHECK_EQ(beast_price_state(&price, link, 115 * SECOND, ttl), BEAST_STATE_QUIET);
-    CHECK_EQ(beast_price_state(&price, link, 115 * SECOND + 1, ttl), BEAST_STATE_STALE);
-    atomic_store(&link->epoch, 3);
-    CHECK_EQ(beast_price_state(&price, link, later, ttl), BEAST_STATE_STALE);
-    price.epoch = 3;
-    price.tier = 2;
-    CHECK_EQ(beast_price_state(&price, link, later, ttl), BEAST_STATE_STALE);
-    CHECK_EQ(beast_price_state(&price, link, 113 * SECOND, ttl), BEAST_STATE_LIVE);
-    price.tier = 1;
-    price.fresh_ns = 90 * SECOND; /* a backfill */
-    CHECK_EQ(beast_price_state(&price, link, 104 * SECOND, ttl), BEAST_STATE_QUIET);
-    beast_price_table_free(table);
-}
-
 static void ten_thousand_instruments_are_all_found(void)
 {
     enum { N = 10000, EXCHANGES = 5 };
@@ -388,7 +358,6 @@ int main(void)
     RUN(a_bad_list_changes_nothing);
     RUN(exchanges_are_limited);
     RUN(prices_carry_over_a_load);
-    RUN(freshness_follows_trade_and_link);
     RUN(ten_thousand_instruments_are_all_found);
     return harness_report();
 }

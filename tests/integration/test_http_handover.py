@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, **limits: Any) -> None:
         self.engine = Engine(node="test", workers=2, max_keys=1024, max_instruments=64)
         self.engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-        self.engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+        self.engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns())
         self.engine.put_key(sha256(b"tb_k").digest(), 1, per_second=0, burst=0, partner=True)
         self.http = HttpServer(echo, limits=Limits(**limits), count=self.engine.count)
         self.runtime = Runtime(self.engine, on_connection=self.http.adopt)

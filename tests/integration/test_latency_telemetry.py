@@ -30,7 +30,7 @@ def ask(protocol: str, port: int) -> None:
 def test_every_protocol_has_its_percentiles() -> None:
     engine = Engine(node="test", max_keys=1024, max_instruments=64, latency_sample=2)
     engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-    engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+    engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns())
     engine.put_key(sha256(b"tb_1").digest(), 1, per_second=0, burst=0, partner=True)
     engine.start()
     telemetry = Telemetry(engine, ManualClock(), loop_lag=Histogram())

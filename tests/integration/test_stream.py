@@ -43,7 +43,7 @@ class Bench:
         self.bitcoin = bitcoin.id
 
     def publish(self, price: int) -> None:
-        self.engine.publish(self.bitcoin, b"%d" % price, TIME_NS, monotonic_ns(), epoch=1)
+        self.engine.publish(self.bitcoin, b"%d" % price, TIME_NS, monotonic_ns())
 
     def counter(self, name: str) -> int:
         return self.engine.counters()[name]

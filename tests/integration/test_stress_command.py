@@ -26,7 +26,7 @@ def engine() -> Iterator[Engine]:
     engine.put_key(hashlib.sha256(KEY.encode()).digest(), 1, per_second=0, burst=1, partner=True)
     engine.put_key(hashlib.sha256(b"tb_slow").digest(), 2, per_second=1, burst=5)
     engine.link_up(0, 3600 * 10**9, monotonic_ns())
-    engine.publish(0, b"83421.57", 1_775_000_000_123_456_000, monotonic_ns(), epoch=1)
+    engine.publish(0, b"83421.57", 1_775_000_000_123_456_000, monotonic_ns())
     engine.start()
     yield engine
     engine.stop()

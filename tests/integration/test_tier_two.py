@@ -59,7 +59,11 @@ class Node:
         instrument = self.catalogue.find(exchange, asset)
         assert instrument is not None
         wall_ns = SystemClock().wall_ns() - age_ns
-        epoch = 1 if tier == 1 else 0
+        up, epoch, _ = self.engine.link_state(instrument.link)
+        if tier != 1:
+            epoch = 0
+        elif not up:
+            epoch = self.engine.link_up(instrument.link, 60 * 10**9, monotonic_ns())
         self.engine.publish(instrument.id, price.encode(), wall_ns, monotonic_ns() - age_ns, tier=tier, epoch=epoch)
 
     async def price(self, asset: str, exchange: str | None = None) -> str | None:

@@ -30,7 +30,7 @@ async def test_no_record_is_lost_while_the_drainer_only_comes_when_it_is_called(
     monkeypatch.setattr(drainer_room, "DRAIN_S", 3600.0)
     engine = Engine(node="test", max_keys=1024, max_instruments=64, http_port=-1, usage_ring=RING)
     engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-    engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+    engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns())
     engine.put_key(sha256(b"tb_1").digest(), 1, per_second=0, burst=0, partner=True)
     path = UsagePath(engine, tmp_path)
     path.drainer.tune(Parameters(sqs_flush_ms=60_000, sqs_buffer_size=1_000_000))

@@ -108,7 +108,7 @@ static void read_price(uint32_t which)
     const beast_slot *slot =
         beast_layout_find(beast_layout_now(prices), 0, &asset[which], beast_name_hash(&asset[which]), &count);
     if (slot && beast_slot_copy(slot, &price, text))
-        sink += text[16] + (uint64_t)beast_price_state(&price, beast_table_link(prices, price.link), 5, 10);
+        sink += text[16] + (uint64_t)beast_price_state(&price, beast_table_link(prices, price.link), 5, &(beast_freshness){.ttl_ns = 10});
 }
 
 static void read_hot(uint32_t n)

@@ -105,6 +105,8 @@ class Engine:
 
     # parameters
     def set_ttl_ms(self, ttl_ms: int) -> None: ...
+    def set_live_without_link_ms(self, live_ms: int) -> None:
+        """So long after the last sign of life of a connection that was lost its prices stay live, within the TTL."""
     def set_source_per_second(self, per_second: int) -> None: ...
     def set_http_connections_per_source(self, limit: int) -> None:
         """0: no limit. Who has more already keeps them."""
@@ -151,18 +153,25 @@ class Engine:
     ) -> None:
         """Holds a price. Tier 3 came by REST; of the others `by_rest` says so. `fresh_ns`: since when it is live."""
     def forget(self, instrument: int) -> None: ...
+    def doubt(self, instrument: int) -> None:
+        """What came may have been a newer trade that nobody can read: until the next one the price is never quiet."""
     def sweep(self, now_ns: int) -> None:
         """Looks again at what waits to be confirmed, and computes every consensus; to be called every 250 ms.
 
         In between, a consensus is computed when a frame is fed, at most once a millisecond.
         """
     def peek(self, instrument: int, now_ns: int | None = None) -> dict[str, object] | None:
-        """What is held: price (str), time_ns, received_ns, state, tier, by_rest, epoch; None before the first trade."""
+        """What is held: price (str), time_ns, received_ns, state, tier, by_rest, epoch; None before the first trade.
+
+        `epoch` is that of the connection that vouches for its being the last; 0: none does.
+        """
     def link_up(self, link: int, patience_ns: int, now_ns: int) -> int:
         """A connection is open and subscribed: a new epoch begins; returns it."""
     def link_proven(self, link: int, now_ns: int) -> None:
         """Something came over it: it is alive."""
     def link_down(self, link: int) -> None: ...
+    def link_doubt(self, link: int) -> int:
+        """Something was lost or can't be read: what it brought so far is never quiet; returns its new epoch."""
     def link_state(self, link: int) -> tuple[bool, int, int]:
         """(up, epoch, proven_ns)."""
 

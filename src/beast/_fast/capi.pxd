@@ -73,6 +73,7 @@ cdef extern from "request.h" nogil:
 cdef extern from "price_table.h" nogil:
     enum:
         BEAST_SLOT_TEXT
+        BEAST_DOUBTED
     ctypedef enum beast_state:
         BEAST_STATE_LIVE
         BEAST_STATE_QUIET
@@ -104,6 +105,7 @@ cdef extern from "price_table.h" nogil:
         uint32_t weight
     ctypedef struct beast_price_rules:
         int64_t ttl_ns
+        int64_t linkless_ns
         double band
         uint32_t confirmations
         uint32_t quorum
@@ -120,6 +122,7 @@ cdef extern from "price_table.h" nogil:
                                      int64_t time_ns, int64_t received_ns, int64_t fresh_ns, uint32_t epoch,
                                      uint8_t tier)
     void beast_price_forget(beast_price_table *table, uint32_t id)
+    void beast_price_doubt(beast_price_table *table, uint32_t id)
     const beast_layout *beast_layout_now(const beast_price_table *table)
     uint64_t beast_name_hash(const beast_name *name)
     uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange)
@@ -130,7 +133,10 @@ cdef extern from "price_table.h" nogil:
     bint beast_slot_read(const beast_slot *slot, beast_price *out)
     bint beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t *text)
     beast_link *beast_table_link(beast_price_table *table, uint32_t link)
-    beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
+    ctypedef struct beast_freshness:
+        pass
+    beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns,
+                                  const beast_freshness *freshness)
 
 cdef extern from "consensus.h" nogil:
     enum:
@@ -155,6 +161,7 @@ cdef extern from "feed_link.h" nogil:
     uint32_t beast_link_up(beast_link *link, int64_t patience_ns, int64_t now_ns)
     void beast_link_proven(beast_link *link, int64_t now_ns)
     void beast_link_down(beast_link *link)
+    uint32_t beast_link_doubt(beast_link *link)
     beast_link_state beast_link_read(const beast_link *link)
 
 cdef extern from "price_layout.h" nogil:
@@ -329,8 +336,9 @@ cdef extern from "lane.h" nogil:
         beast_histogram latency
         beast_histogram parked
         uint8_t protocol
-    int64_t beast_shared_ttl(const beast_shared *shared)
+    beast_freshness beast_shared_freshness(const beast_shared *shared)
     void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns)
+    void beast_shared_set_linkless(beast_shared *shared, int64_t linkless_ns)
     void beast_shared_set_parking(beast_shared *shared, bint park_misses, int64_t park_ns)
 
 cdef extern from "answer.h" nogil:

@@ -163,6 +163,7 @@ async def _start(
         confirmations=parameters.price_confirmations,
         quorum=parameters.consensus_quorum,
         outlier_bps=parameters.consensus_outlier_bps,
+        live_without_link_ms=parameters.live_without_link_ms,
     )
     urls = None
     if config.feeds == "sim":

@@ -18,6 +18,14 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cache_ttl_ms: Annotated[
         int, Meta(ge=100, le=86_400_000, description="A price is live for this long after its trade was received")
     ] = 13_000
+    live_without_link_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=60_000,
+            description="A price stays live for so long after its connection, now lost, was last proven; 0: no moment",
+        ),
+    ] = 0
     backfill_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="A trade older than this on arrival counts from its own time")
     ] = 5_000

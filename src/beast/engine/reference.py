@@ -58,7 +58,13 @@ class Link:
 
     up: bool = False
     epoch: int = 0
+    first: int = 0
+    """The epoch with which its connection began; a doubt about what came over it begins another."""
+    before: int = 0
+    """With which the one before began."""
     proven_ns: int = 0
+    lost_ns: int = 0
+    """When the one before was last proven."""
     patience_ns: int = 0
 
 
@@ -136,6 +142,8 @@ class Reference:
 
     node: str
     ttl_ns: int = 13 * SECOND
+    linkless_ns: int = 0
+    """How long a price is live after its connection was last proven."""
     source_per_second: int = 50
     retry_ns: int = SECOND // 20
     """When a key that has used up its lease may hope to be settled."""
@@ -245,10 +253,21 @@ class Reference:
 
     def state(self, instrument: Instrument, price: Price, now_ns: int) -> str:
         """`live`, `quiet` or `stale`."""
+        fresh = now_ns - price.fresh_ns <= self.ttl_ns
+        if price.epoch == 0:  # No link brought it, none can take it back.
+            return "live" if fresh else "stale"
         link = self.links.get(instrument.link, Link())
-        proven = link.up and link.epoch == price.epoch and now_ns - link.proven_ns <= link.patience_ns
-        silent = "quiet" if proven and price.tier == 1 else "stale"
-        return "live" if now_ns - price.fresh_ns <= self.ttl_ns else silent
+        heard_ns = max(link.proven_ns, price.received_ns if fresh else 0)
+        proven = link.up and price.epoch >= link.first and now_ns - heard_ns <= link.patience_ns
+        if fresh:
+            return "live" if proven or self._is_spared(price, link, now_ns) else "stale"
+        return "quiet" if proven and price.tier == 1 and price.epoch == link.epoch else "stale"
+
+    def _is_spared(self, price: Price, link: Link, now_ns: int) -> bool:
+        if not self.linkless_ns or price.epoch < link.before:
+            return False
+        heard_ns = link.proven_ns if price.epoch >= link.first else link.lost_ns
+        return now_ns - heard_ns <= self.linkless_ns
 
     def _candidate(self, instrument: Instrument, price: Price, now_ns: int) -> Candidate:
         age_ms = max(0, now_ns - price.received_ns) // 1_000_000

@@ -11,6 +11,7 @@ from beast._fast import Engine, Ingest
 from beast.base.clock import Clock, SystemClock
 from beast.base.errors import BeastError
 from beast.base.tasks import Tasks
+from beast.feeds.link.door import Opener, open_websocket
 from beast.feeds.link.endpoint import Endpoint
 from beast.feeds.link.gate import Gate
 from beast.feeds.link.link import Link, Sink
@@ -45,6 +46,7 @@ class FeedManager:
         rng: For the jitter between attempts.
         tls: For wss and https; the machine's trust store unless given.
         tap: Records what the feeds tell the engine; it is the catalogue's table then, too.
+        opener: Opens connections.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class FeedManager:
         rng: Random | None = None,
         tls: ssl.SSLContext | None = None,
         tap: TappedEngine | None = None,
+        opener: Opener = open_websocket,
     ) -> None:
         self._engine = engine
         self._tap = tap
+        self._opener = opener
         self._catalogue = catalogue
         self._urls = urls
         self._backfill_ns = BACKFILL_NS
@@ -239,4 +243,5 @@ class FeedManager:
             clock=self._clock,
             rng=self._rng,
             tls=self._tls,
+            opener=self._opener,
         )

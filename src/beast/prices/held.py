@@ -19,12 +19,12 @@ class Held(msgspec.Struct, frozen=True):
     by_rest: bool
     """REST brought it, whichever tier it came from."""
     epoch: int
-    """Of the connection that brought it; 0: none of this node's."""
+    """Of the connection that vouches for its being the last; 0: none does."""
 
 
-def held_of(engine: Engine, instrument: Instrument) -> Held | None:
-    """The market's price, with its state at this moment; None before the first."""
-    held = engine.peek(instrument.id)
+def held_of(engine: Engine, instrument: Instrument, now_ns: int) -> Held | None:
+    """The market's price, with its state at `now_ns` (CLOCK_MONOTONIC); None before the first."""
+    held = engine.peek(instrument.id, now_ns)
     return None if held is None else Held(**cast("dict[str, Any]", held))
 
 

@@ -168,7 +168,7 @@ class SharedPrices:
         """What is to be written of an exchange's market; None unless it is live and this node received it itself."""
         if instrument not in self._catalogue.of_asset(instrument.market.asset):
             return None
-        held = held_of(self._engine, instrument)
+        held = held_of(self._engine, instrument, self._clock.monotonic_ns())
         if held is None or held.state != "live" or not (held.epoch or held.by_rest):
             return None
         age_ns = max(self._clock.monotonic_ns() - held.received_ns, 0)
@@ -188,7 +188,7 @@ class SharedPrices:
         for other in self._catalogue.of_asset(instrument.market.asset):
             if other.id == instrument.id:
                 return True
-            held = held_of(self._engine, other)
+            held = held_of(self._engine, other, self._clock.monotonic_ns())
             if held is not None and held.state == "live":
                 return False
         return False

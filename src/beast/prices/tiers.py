@@ -156,7 +156,7 @@ class Tiers:
     def _is_missing(self, instruments: Sequence[Instrument], max_age_ns: int) -> bool:
         """Whether memory can't answer and somebody else may."""
         now_ns = self._clock.monotonic_ns()
-        places = [(each, held_of(self._engine, each)) for each in instruments]
+        places = [(each, held_of(self._engine, each, now_ns)) for each in instruments]
         answers = any(held and held.state != "stale" and now_ns - held.received_ns <= max_age_ns for _, held in places)
         return not answers and any(not is_proven(self._engine, each, held) for each, held in places)
 
@@ -237,7 +237,8 @@ class Tiers:
     def _current(self, exchange: str, asset: str) -> tuple[Instrument | None, Held | None]:
         """The market as it is now: rows may have changed since it was asked for."""
         instrument = self._catalogue.find(exchange, asset)
-        return instrument, held_of(self._engine, instrument) if instrument else None
+        now_ns = self._clock.monotonic_ns()
+        return instrument, held_of(self._engine, instrument, now_ns) if instrument else None
 
     def _is_proven(self, instrument: Instrument) -> bool:
-        return is_proven(self._engine, instrument, held_of(self._engine, instrument))
+        return is_proven(self._engine, instrument, held_of(self._engine, instrument, self._clock.monotonic_ns()))

@@ -242,6 +242,7 @@ def make_engine(config: Config) -> Engine:
 def steer(engine: Engine, keys: KeySync, parameters: Parameters) -> None:
     """Takes the parameters that concern the engine and its keys."""
     engine.set_ttl_ms(parameters.cache_ttl_ms)
+    engine.set_live_without_link_ms(parameters.live_without_link_ms)
     engine.set_price_rules(
         band_bps=parameters.price_band_bps,
         confirmations=parameters.price_confirmations,

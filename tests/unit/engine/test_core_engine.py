@@ -104,6 +104,26 @@ def test_a_link_proves_and_forgets(engine: Engine) -> None:
     engine.link_down(0)
     assert ask(engine, asset="BTC")["error"] == "stale"
     engine.set_ttl_ms(61_000)
+    assert ask(engine, asset="BTC")["error"] == "stale"
+    engine.set_live_without_link_ms(1)
+    assert ask(engine, asset="BTC")["state"] == "live"
+    engine.publish(1, b"2", WALL, NOW)  # not by a link
+    engine.set_live_without_link_ms(0)
+    assert ask(engine, asset="BTC")["exchange"] == "kraken"
+
+
+def test_a_doubt_takes_quiet_away_but_not_live(engine: Engine) -> None:
+    epoch = engine.link_up(0, 60_000_000_000, NOW)
+    engine.publish(0, b"1", WALL, NOW, epoch=epoch)
+    later = NOW + 20_000_000_000
+    assert ask(engine, later, asset="BTC")["state"] == "quiet"
+    engine.doubt(0)
+    assert ask(engine, later, asset="BTC")["error"] == "stale"
+    assert ask(engine, asset="BTC")["state"] == "live"
+    assert (engine.peek(0, NOW) or {})["epoch"] == 0
+    engine.publish(0, b"1", WALL, NOW, epoch=epoch)
+    assert engine.link_doubt(0) == epoch + 1
+    assert ask(engine, later, asset="BTC")["error"] == "stale"
     assert ask(engine, asset="BTC")["state"] == "live"
 
 

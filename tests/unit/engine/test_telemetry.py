@@ -21,7 +21,7 @@ class Bench:
         self.pool = {"db_open_conns": 12, "db_in_use_conns": 3, "db_wait_count": 5}
         self.engine = Engine(node="test", max_keys=1024, max_instruments=64)
         self.engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-        self.engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+        self.engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns())
         self.engine.put_key(sha256(b"tb_1").digest(), 1, per_second=0, burst=0, partner=True)
         self.telemetry = Telemetry(self.engine, self.clock, loop_lag=self.lag, extra=lambda: self.pool)
 

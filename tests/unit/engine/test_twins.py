@@ -33,8 +33,9 @@ class World:
     """Everything that decides an answer besides the request."""
 
     instruments: list[Instrument]
-    links: dict[int, tuple[bool, int]]  # up, how long ago it was proven
+    links: dict[int, tuple[list[int], int, bool]]  # how long ago each connection was opened, doubts of the last, up
     prices: dict[int, Price] = field(default_factory=dict)
+    linkless: int = 0
 
 
 AGES = [0, 1, 999_999, 1_000_000, TTL - 1, TTL, TTL + 1, 100 * SECOND, 999 * SECOND]
@@ -49,7 +50,7 @@ def a_price(rng: random.Random) -> Price:
         time_ns=rng.randrange(2**62) if rng.random() < 0.5 else WALL - rng.choice(AGES) // 1000 * 1000,
         received_ns=received,
         fresh_ns=received - rng.choice([0, 0, 0, 20 * SECOND]),
-        epoch=rng.choice([0, 1]),
+        epoch=rng.choice([0, 1, 1, 2, 3]),
         tier=rng.choice([1, 1, 1, 2, 3]),
     )
 
@@ -60,14 +61,17 @@ def a_world(rng: random.Random) -> World:
         Instrument(number, asset, exchange, rng.choice(["USD", "USDT"]), rng.randint(0, 3), EXCHANGES.index(exchange))
         for number, (asset, exchange) in enumerate(sorted(pairs))
     ]
-    links = {n: (rng.random() < 0.5, rng.choice(AGES)) for n in range(len(EXCHANGES))}
+    links = {
+        n: (sorted(rng.choices(AGES, k=rng.randint(1, 3)), reverse=True), rng.choice([0, 0, 1]), rng.random() < 0.7)
+        for n in range(len(EXCHANGES))
+    }
     prices = {i.number: a_price(rng) for i in instruments if rng.random() < 0.7}
     wanted = sorted({instrument.asset for instrument in instruments if rng.random() < 0.7})
     instruments += [
         Instrument(number, asset, CONSENSUS, rng.choice(["USD", "USDT"]), 0, 0)
         for number, asset in enumerate(wanted, len(instruments))
     ]
-    return World(instruments, links, prices)
+    return World(instruments, links, prices, rng.choice([0, 0, SECOND, 1_000 * SECOND]))
 
 
 def agree(reference: Reference, consensus: Instrument) -> None:
@@ -99,10 +103,20 @@ def agree(reference: Reference, consensus: Instrument) -> None:
 
 
 def reference_of(world: World) -> Reference:
-    reference = Reference(node="BeastMain", ttl_ns=TTL, source_per_second=0, instruments=world.instruments)
+    reference = Reference(
+        node="BeastMain", ttl_ns=TTL, linkless_ns=world.linkless, source_per_second=0, instruments=world.instruments
+    )
     reference.prices = dict(world.prices)
-    for number, (up, ago) in world.links.items():
-        reference.links[number] = Link(up=up, epoch=1, proven_ns=NOW - ago, patience_ns=30 * SECOND)
+    for number, (opened, doubts, up) in world.links.items():
+        reference.links[number] = Link(
+            up=up,
+            epoch=len(opened) + doubts,
+            first=len(opened),
+            before=len(opened) - 1,
+            proven_ns=NOW - opened[-1],
+            lost_ns=NOW - opened[-2] if len(opened) > 1 else 0,
+            patience_ns=30 * SECOND,
+        )
     for instrument in world.instruments:
         if instrument.exchange == CONSENSUS:
             agree(reference, instrument)
@@ -134,8 +148,12 @@ def engine_of(world: World) -> Engine:
             number, price.text, price.time_ns, price.received_ns,
             fresh_ns=price.fresh_ns, epoch=price.epoch, tier=price.tier,
         )  # fmt: skip
-    for number, (up, ago) in world.links.items():
-        assert engine.link_up(number, 30 * SECOND, NOW - ago) == 1
+    engine.set_live_without_link_ms(world.linkless // 1_000_000)
+    for number, (opened, doubts, up) in world.links.items():
+        for epoch, ago in enumerate(opened, 1):
+            assert engine.link_up(number, 30 * SECOND, NOW - ago) == epoch
+        for _ in range(doubts):
+            engine.link_doubt(number)
         if not up:
             engine.link_down(number)
     engine.sweep(NOW)

@@ -23,8 +23,8 @@ def test_what_is_watched_is_what_would_be_answered(engine: Engine) -> None:
     watch = Watch(engine)
     places = [("btc", None), ("BTC", "Kraken"), ("ETH", None), ("XYZ", None), ("ETH", "kraken")]
     numbers = [watch.add(asset, exchange) for asset, exchange in places]
-    engine.publish(0, b"1.50", TIME_NS, NOW_NS, epoch=1)
-    engine.publish(1, b"0.001", TIME_NS, NOW_NS, epoch=1)
+    engine.publish(0, b"1.50", TIME_NS, NOW_NS)
+    engine.publish(1, b"0.001", TIME_NS, NOW_NS)
     for later_ns in (0, SECOND_NS, 20 * SECOND_NS):
         for number, (asset, exchange) in zip(numbers, places, strict=True):
             now_ns = NOW_NS + later_ns
@@ -38,12 +38,12 @@ def test_only_the_age_may_differ_between_two_answers_that_say_the_same(engine: E
     best = watch.add("BTC")
     assert len(watch.look(0, 10, NOW_NS)) == 1
     assert watch.look(0, 10, NOW_NS) == []
-    engine.publish(0, b"1.5", TIME_NS, NOW_NS, epoch=1)
+    engine.publish(0, b"1.5", TIME_NS, NOW_NS)
     assert [number for number, _ in watch.look(0, 10, NOW_NS)] == [best]
     assert watch.look(0, 10, NOW_NS + 2 * SECOND_NS) == []
-    engine.publish(1, b"1.6", TIME_NS, NOW_NS, epoch=1)
+    engine.publish(1, b"1.6", TIME_NS, NOW_NS)
     assert watch.look(0, 10, NOW_NS) == [], "another source does not answer"
-    engine.publish(0, b"1.5", TIME_NS, NOW_NS, epoch=1)
+    engine.publish(0, b"1.5", TIME_NS, NOW_NS)
     assert watch.look(0, 10, NOW_NS) == [], "the same trade again"
     ((_, body),) = watch.look(0, 10, NOW_NS + 14 * SECOND_NS)
     assert json.loads(body)["state"] == "stale"
@@ -59,7 +59,7 @@ def test_only_the_age_may_differ_between_two_answers_that_say_the_same(engine: E
 def test_an_age_of_more_digits_is_still_an_age(engine: Engine) -> None:
     watch = Watch(engine)
     number = watch.add("BTC")
-    engine.publish(0, b"1.5", TIME_NS, NOW_NS, epoch=1)
+    engine.publish(0, b"1.5", TIME_NS, NOW_NS)
     watch.read(number, NOW_NS + 20 * SECOND_NS)
     assert watch.read(number, NOW_NS + 2_000_000 * SECOND_NS)[0] is False
 
@@ -91,7 +91,7 @@ def test_names_that_no_table_can_hold(engine: Engine, asset: str, exchange: str 
 def test_looking_is_free_and_asks_no_key(engine: Engine) -> None:
     watch = Watch(engine)
     number = watch.add("BTC")
-    engine.publish(0, b"1.5", TIME_NS, NOW_NS, epoch=1)
+    engine.publish(0, b"1.5", TIME_NS, NOW_NS)
     before = engine.counters()
     watch.read(number, NOW_NS)
     watch.look(0, 1)

@@ -11,7 +11,8 @@ from picows import WSMsgType, WSTransport
 from picows.picows import _make_test_ws_frame
 
 from beast.base.clock import ManualClock
-from beast.feeds.link.connection import FRAME_MAX, Connection, End
+from beast.feeds.link.connection import Connection, End
+from beast.feeds.link.door import FRAME_MAX
 from beast.feeds.link.reader import READ_MAX
 from beast.feeds.link.subscription import ACK_TIMEOUT_NS, Event, Subscription
 from beast.feeds.rows.classify import Answer
@@ -65,6 +66,10 @@ class Table:
 
     def link_down(self, _link: int) -> None:
         self.up = False
+
+    def link_doubt(self, _link: int) -> int:
+        self.epoch += 1
+        return self.epoch
 
     def count(self, name: str, n: int = 1) -> None:
         self.counted[name] += n
@@ -124,6 +129,7 @@ class Bench:
         self.table = Table()
         self.sink = Sink(self.table)
         self.events: list[Event] = []
+        self.doubted: list[str] = []
         self.transport = Transport()
         self.connection = Connection(
             feed,
@@ -134,6 +140,7 @@ class Bench:
             classify=said,
             clock=self.clock,
             report=self.events.append,
+            doubt=self.doubted.extend,
         )
 
     @property
@@ -274,6 +281,24 @@ async def test_a_frame_cut_short_may_have_been_a_trade() -> None:
     bench.hear(b' {"e":"trade","s":"A","p')
     assert bench.table.up
     assert (bench.table.epoch, bench.sink.epoch) == (2, 2)
+
+
+async def test_a_frame_that_nobody_knows_may_be_a_trade_in_new_clothes() -> None:
+    bench = Bench(symbol_template="t.{SYMBOL}").open()
+    bench.say(kind="ignored", symbol="C")
+    bench.hear(b"A is no JSON")
+    assert bench.doubted == ["A"]
+    for frame in ({"v2": {"of": "t.B"}}, {"topic": "x.y.b"}, {"s": "B@trade"}):
+        bench.doubted.clear()
+        bench.say(kind="ignored", **frame)
+        assert bench.doubted == ["B"], frame
+    assert bench.table.epoch == 1
+
+
+async def test_a_frame_too_long_to_be_read_may_be_anything() -> None:
+    bench = Bench().open()
+    bench.say(kind="ignored", text="x" * READ_MAX)
+    assert (bench.table.epoch, bench.sink.epoch, bench.doubted) == (2, 2, [])
 
 
 async def test_a_notice_ends_it_as_planned() -> None:

@@ -29,6 +29,9 @@ class Table:
     def link_down(self, _link: int) -> None:
         pass
 
+    def link_doubt(self, _link: int) -> int:
+        return 1
+
     def link_state(self, _link: int) -> tuple[bool, int, int]:
         return False, 0, 0
 
@@ -37,6 +40,10 @@ class Table:
 
     def __init__(self) -> None:
         self.forgotten: list[int] = []
+        self.doubted: list[int] = []
+
+    def doubt(self, instrument: int) -> None:
+        self.doubted.append(instrument)
 
     def forget(self, instrument: int) -> None:
         self.forgotten.append(instrument)
@@ -194,6 +201,13 @@ async def test_what_the_exchange_withdraws_is_forgotten() -> None:
     bench = await Bench().settled()
     bench.link._report(Event(WITHDRAWN, ("a",)))
     assert bench.table.forgotten == [7]
+
+
+@pytest.mark.anyio
+async def test_what_may_have_been_told_anew_is_doubted() -> None:
+    bench = await Bench().settled()
+    bench.link._doubt(["b/c", "nobody"])
+    assert bench.table.doubted == [8]
 
 
 @pytest.mark.anyio

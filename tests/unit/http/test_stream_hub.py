@@ -80,7 +80,7 @@ class Stage:
 
     def publish(self, instrument: int = 0) -> None:
         self.prices += 1
-        self.engine.publish(instrument, b"%d" % self.prices, TIME_NS, self.clock.monotonic_ns(), epoch=1)
+        self.engine.publish(instrument, b"%d" % self.prices, TIME_NS, self.clock.monotonic_ns())
 
     def round(self, ms: float = 50) -> None:
         self.clock.advance(ms=ms)

@@ -171,7 +171,8 @@ async def test_who_asks_later_finds_it_in_memory(house: House) -> None:
         [answer] = house.engine.ask(b'{"api_key":"k","asset":"%s"}' % asset)
         assert b'"source":"%s"' % source in answer
         assert b'"state":"live","tier":1' in answer
-    assert not is_proven(house.engine, house.instrument("okx"), held_of(house.engine, house.instrument("okx")))
+    okx = house.instrument("okx")
+    assert not is_proven(house.engine, okx, held_of(house.engine, okx, house.clock.monotonic_ns()))
 
 
 async def test_a_trade_that_came_before_it_settles_stays(house: House) -> None:

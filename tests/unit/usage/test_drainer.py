@@ -27,7 +27,7 @@ def anyio_backend() -> str:
 def engine() -> Engine:
     made = Engine(node="test", max_keys=1024, max_instruments=64, usage_ring=RING)
     made.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-    made.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+    made.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns())
     for number in (1, 2):
         made.put_key(sha256(b"tb_%d" % number).digest(), number, per_second=0, burst=0, partner=True)
     return made

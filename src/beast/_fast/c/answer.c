@@ -15,8 +15,9 @@ typedef struct beast_asking {
     const beast_request *req;
     const beast_moment *moment;
     const beast_lookup *lookup;
-    int64_t ttl_ns;
+    beast_freshness freshness;
     uint32_t waitable; /* assets for which a slower tier may have what memory hasn't */
+    uint32_t spared;   /* of those, the ones that have a stale price which may be answered */
     uint32_t prices;   /* found so far; of the first one: */
     uint32_t instrument, age_ms;
     uint8_t state, tier, way;
@@ -38,7 +39,7 @@ static inline bool weigh(const beast_asking *ask, const beast_slot *slot, beast_
     pick->state = BEAST_STATE_STALE;
     if (pick->age_ms <= (uint64_t)ask->req->max_age_ms) /* -1, absent, becomes the greatest */
         pick->state = beast_price_state(&pick->price, beast_table_link(ask->lane->shared->prices, pick->price.link),
-                                        ask->moment->now_ns, ask->ttl_ns);
+                                        ask->moment->now_ns, &ask->freshness);
     return true;
 }
 
@@ -66,7 +67,9 @@ static bool may_be_fresher(const beast_asking *ask, const beast_pick *pick)
 {
     const beast_link *link = pick->slot ? beast_table_link(ask->lane->shared->prices, pick->price.link) : NULL;
 
-    return !link || beast_price_state(&pick->price, link, ask->moment->now_ns, INT64_MIN) != BEAST_STATE_QUIET;
+    static const beast_freshness never = {.ttl_ns = INT64_MIN};
+
+    return !link || beast_price_state(&pick->price, link, ask->moment->now_ns, &never) != BEAST_STATE_QUIET;
 }
 
 /* Chooses among all, and puts the chosen one's text to `out`, or what a consensus refuses with. */
@@ -79,11 +82,13 @@ static __attribute__((noinline)) beast_result look_further(beast_asking *ask, co
     } while (pick->slot && !pick->text_len);
     if (!pick->slot && pick->text_len)
         return BEAST_RESULT_UNAVAILABLE;
-    if (pick->slot && (pick->state != BEAST_STATE_STALE ||
-                       (ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms)))
+    if (pick->slot && pick->state != BEAST_STATE_STALE)
         return BEAST_RESULT_ANSWERED;
-    ask->waitable += may_be_fresher(ask, pick);
-    return BEAST_RESULT_STALE;
+    bool may_be_better = may_be_fresher(ask, pick);
+    bool will_do = pick->slot && ask->req->allow_stale && pick->age_ms <= (uint64_t)ask->req->max_age_ms;
+    ask->waitable += may_be_better;
+    ask->spared += may_be_better && will_do;
+    return will_do ? BEAST_RESULT_ANSWERED : BEAST_RESULT_STALE;
 }
 
 /* The first one is live nearly always; else all have to be looked at. */
@@ -280,16 +285,16 @@ static bool record(const beast_asking *ask, const beast_key *key)
 /* After the look-up: what was asked for is either recorded and paid, or given back. */
 static void settle(beast_asking *ask, const beast_key *admitted, beast_reply *reply)
 {
-    uint32_t hits = ask->prices, misses = ask->req->n_assets - hits;
+    /* No slower tier knows more of a consensus. */
+    reply->missed = ask->waitable && ask->lookup->exchange != BEAST_CONSENSUS && can_wait(ask->lane, admitted);
+    /* A stale price is a find only where nobody is asked for a better one. */
+    uint32_t hits = ask->prices - (reply->missed ? ask->spared : 0), misses = ask->req->n_assets - hits;
 
     if (hits)
         beast_count(&ask->lane->counters, BEAST_COUNTER_syncmap_hits, hits);
-    if (misses && !admitted) {
+    if (misses && !admitted)
         beast_count(&ask->lane->counters, BEAST_COUNTER_cache_misses, misses);
-        /* No slower tier knows more of a consensus. */
-        reply->missed = ask->waitable && ask->lookup->exchange != BEAST_CONSENSUS && can_wait(ask->lane, admitted);
-    }
-    if (hits && !reply->missed)
+    if (ask->prices && !reply->missed)
         reply->recorded = record(ask, reply->key);
     else
         beast_key_refund(reply->key);
@@ -348,7 +353,7 @@ void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup 
         reply->len = beast_answer_error(req, reply->result, reply->retry_ns, true, out);
         return;
     }
-    ask.ttl_ns = atomic_load_explicit(&lane->shared->ttl_ns, memory_order_relaxed);
+    ask.freshness = beast_shared_freshness(lane->shared);
     end = req->many ? put_many(&ask, out, reply) : put_one(&ask, out, reply);
     reply->len = (uint32_t)(end - out);
     settle(&ask, admitted, reply);
@@ -363,7 +368,7 @@ uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const 
     aim(lane, req, &lookup);
     if (req->has_exchange && !lookup.exchange)
         return beast_answer_error(req, BEAST_RESULT_UNKNOWN_EXCHANGE, 0, true, out);
-    ask.ttl_ns = atomic_load_explicit(&lane->shared->ttl_ns, memory_order_relaxed);
+    ask.freshness = beast_shared_freshness(lane->shared);
     return (uint32_t)(put_entry(&ask, &req->assets[0], lookup.place_hash, out, &reply) - out);
 }
 

@@ -127,6 +127,21 @@ static bool may_tell(beast_batch *batch, uint32_t i, const beast_moment *moment,
     }
 }
 
+/* The slower tiers can't be asked: who takes a stale price has it, all others are told to come again. */
+static void make_do(beast_batch *batch, uint32_t i, const beast_moment *moment, uint8_t *body, beast_reply *reply)
+{
+    const beast_request *req = &batch->request[i];
+
+    batch->tally.miss_overflows++;
+    if (req->allow_stale)
+        beast_answer_body(batch->lane, req, &batch->lookup[i], reply->key, moment, body, reply);
+    if (req->allow_stale && reply->result == BEAST_RESULT_ANSWERED)
+        return;
+    reply->result = BEAST_RESULT_UNAVAILABLE;
+    reply->entries = 0;
+    reply->len = beast_answer_error(req, reply->result, 0, true, body);
+}
+
 static void answer(beast_batch *batch, uint32_t i, beast_key *admitted, const beast_moment *moment)
 {
     const beast_request *req = &batch->request[i];
@@ -140,10 +155,7 @@ static void answer(beast_batch *batch, uint32_t i, beast_key *admitted, const be
             tally->parked++;
             return;
         }
-        tally->miss_overflows++;
-        reply.result = BEAST_RESULT_UNAVAILABLE;
-        reply.entries = 0;
-        reply.len = beast_answer_error(req, reply.result, 0, true, body);
+        make_do(batch, i, moment, body, &reply);
     }
     if (!reply.proven && !may_tell(batch, i, moment, body, &reply)) {
         tally->ignored++;

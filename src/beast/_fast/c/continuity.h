@@ -26,9 +26,9 @@ typedef struct beast_numbering {
     bool known;
 } beast_numbering;
 
-/* The numbers first..last were received; what is missing before them is a gap. A connection's numbers begin anew with
+/* The numbers first..last were received; what is missing before them is a gap; true: there is one. A connection's numbers begin anew with
  * each connection, so lower ones start it over. A symbol's trades may be told again by a snapshot, which changes nothing. */
-void beast_follow(beast_numbering *numbering, uint64_t first, uint64_t last, int64_t now_ns, uint32_t instrument,
+bool beast_follow(beast_numbering *numbering, uint64_t first, uint64_t last, int64_t now_ns, uint32_t instrument,
                   beast_gaps *gaps);
 
 #endif

@@ -10,10 +10,13 @@ typedef struct beast_link_state {
     int64_t proven_ns; /* CLOCK_MONOTONIC */
 } beast_link_state;
 
-/* Open and subscribed: a new epoch begins, which no earlier trade belongs to; returns it. */
+/* Open: a new epoch begins, which no earlier trade belongs to; returns it. */
 uint32_t beast_link_up(beast_link *link, int64_t patience_ns, int64_t now_ns);
 void beast_link_proven(beast_link *link, int64_t now_ns);
 void beast_link_down(beast_link *link);
+/* Something was lost on the way, or can't be read: the connection is as alive as before, but what it brought so far may
+ * not be the last word. A new epoch begins; returns it. */
+uint32_t beast_link_doubt(beast_link *link);
 beast_link_state beast_link_read(const beast_link *link);
 
 #endif

@@ -277,7 +277,8 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
     beast_link_proven(ingest->link, received_ns);
     if (ingest->extraction.sequenced) {
         uint64_t number = ingest->extraction.sequence;
-        beast_follow(&ingest->numbering, number, number, received_ns, BEAST_GAP_LINK, &ingest->gaps);
+        if (beast_follow(&ingest->numbering, number, number, received_ns, BEAST_GAP_LINK, &ingest->gaps))
+            ingest->epoch = beast_link_doubt(ingest->link); /* whose trades are missing nobody knows */
     }
     if (result.kind != BEAST_FRAME_TRADE)
         return result;

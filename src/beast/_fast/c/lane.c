@@ -64,14 +64,14 @@ void beast_lane_unsent(beast_lane *lane, uint32_t n)
     beast_usage_drop(lane->usage, n);
 }
 
-int64_t beast_shared_ttl(const beast_shared *shared)
-{
-    return atomic_load_explicit(&shared->ttl_ns, memory_order_relaxed);
-}
-
 void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns)
 {
     atomic_store_explicit(&shared->ttl_ns, ttl_ns, memory_order_relaxed);
+}
+
+void beast_shared_set_linkless(beast_shared *shared, int64_t linkless_ns)
+{
+    atomic_store_explicit(&shared->linkless_ns, linkless_ns, memory_order_relaxed);
 }
 
 void beast_shared_set_parking(beast_shared *shared, bool park_misses, int64_t park_ns)

@@ -36,6 +36,7 @@ typedef struct beast_shared {
     beast_source_limit *sources;
     beast_readers readers;
     _Atomic int64_t ttl_ns;        /* cache TTL: how long a trade is `live` */
+    _Atomic int64_t linkless_ns;   /* how long it is so after its connection was last proven */
     _Atomic uint32_t park_misses;  /* slower tiers exist: park what memory can't answer */
     _Atomic int64_t park_ns;       /* how long a parked request may wait */
     _Atomic uint32_t draining;     /* stop was asked: answer what was received, then leave */
@@ -61,8 +62,13 @@ typedef struct beast_lane {
 } beast_lane;
 
 /* Parameters that change while serving; any thread. */
-int64_t beast_shared_ttl(const beast_shared *shared);
+static inline beast_freshness beast_shared_freshness(const beast_shared *shared)
+{
+    return (beast_freshness){atomic_load_explicit(&shared->ttl_ns, memory_order_relaxed),
+                             atomic_load_explicit(&shared->linkless_ns, memory_order_relaxed)};
+}
 void beast_shared_set_ttl(beast_shared *shared, int64_t ttl_ns);
+void beast_shared_set_linkless(beast_shared *shared, int64_t linkless_ns);
 void beast_shared_set_parking(beast_shared *shared, bool park_misses, int64_t park_ns);
 
 #define BEAST_LANES_MAX 256 /* what `number` can tell apart */

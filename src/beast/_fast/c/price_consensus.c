@@ -31,13 +31,13 @@ static beast_standing standing_of(beast_price_table *table, const beast_origin *
         [BEAST_STATE_QUIET] = BEAST_STANDING_QUIET,
         [BEAST_STATE_STALE] = BEAST_STANDING_STALE,
     };
-    const beast_price_rules *rules = beast_table_rules(table);
+    const beast_freshness freshness = beast_table_freshness(table);
     beast_price price;
     if (origin->held)
         return BEAST_STANDING_HELD;
     if (!beast_slot_read(origin->slot, &price))
         return BEAST_STANDING_STALE;
-    return standings[beast_price_state(&price, beast_table_link(table, price.link), now_ns, rules->ttl_ns)];
+    return standings[beast_price_state(&price, beast_table_link(table, price.link), now_ns, &freshness)];
 }
 
 static void gather(beast_price_table *table, const beast_origin *consensus, int64_t now_ns, sources *all)

@@ -91,6 +91,13 @@ void beast_origin_forget(beast_origin *origin, const uint8_t *tail, uint32_t tai
 void beast_origin_agree(beast_price_table *table, const beast_layout *layout, beast_origin *origin, int64_t now_ns);
 void beast_layout_agree(beast_price_table *table, const beast_layout *layout, int64_t now_ns);
 
+/* What its writer goes by. */
+static inline beast_freshness beast_table_freshness(const beast_price_table *table)
+{
+    const beast_price_rules *rules = beast_table_rules(table);
+    return (beast_freshness){rules->ttl_ns, rules->linkless_ns};
+}
+
 /* The writer's own look at an instrument; NULL when there is none. */
 beast_origin *beast_table_origin(const beast_price_table *table, uint32_t id);
 

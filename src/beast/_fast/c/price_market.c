@@ -4,10 +4,12 @@
 
 #include "price_layout.h"
 
-static bool is_live(const beast_slot *slot, int64_t now_ns, int64_t ttl_ns)
+static bool is_live(beast_price_table *table, const beast_slot *slot, int64_t now_ns)
 {
-    return atomic_load_explicit(&slot->received_ns, memory_order_relaxed) != 0 &&
-           now_ns - atomic_load_explicit(&slot->fresh_ns, memory_order_relaxed) <= ttl_ns;
+    const beast_freshness freshness = beast_table_freshness(table);
+    beast_price price;
+    return beast_slot_read(slot, &price) &&
+           beast_price_state(&price, beast_table_link(table, price.link), now_ns, &freshness) == BEAST_STATE_LIVE;
 }
 
 double beast_price_band(const beast_price_table *table, uint32_t id)
@@ -26,16 +28,15 @@ static void insert(double *row, uint32_t n, double value)
     row[n] = value;
 }
 
-double beast_price_others(const beast_price_table *table, uint32_t id, int64_t now_ns)
+double beast_price_others(beast_price_table *table, uint32_t id, int64_t now_ns)
 {
     const beast_origin *own = beast_table_origin(table, id);
-    int64_t ttl_ns = beast_table_rules(table)->ttl_ns;
     double found[BEAST_EXCHANGES_MAX];
     uint32_t n = 0;
     for (uint32_t i = 0; own && i < own->first->siblings; i++) {
         const beast_origin *other = beast_table_origin(table, own->first[i].id);
         if (other != own && !other->held && strcmp(other->currency, own->currency) == 0 &&
-            is_live(other->slot, now_ns, ttl_ns))
+            is_live(table, other->slot, now_ns))
             insert(found, n++, other->value);
     }
     return n ? found[(n - 1) / 2] : NAN;

@@ -94,14 +94,35 @@ bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAS
     return true;
 }
 
-beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns)
+/* Kept alive without its connection, for a while after that was last heard of: off unless somebody wants it. */
+static __attribute__((noinline)) bool is_spared(const beast_link *link, uint32_t epoch, int64_t now_ns,
+                                                int64_t linkless_ns)
 {
-    if (now_ns - price->fresh_ns <= ttl_ns)
-        return BEAST_STATE_LIVE;
+    if (epoch >= atomic_load_explicit(&link->first, memory_order_relaxed))
+        return now_ns - atomic_load_explicit(&link->proven_ns, memory_order_relaxed) <= linkless_ns;
+    return epoch >= atomic_load_explicit(&link->before, memory_order_relaxed) &&
+           now_ns - atomic_load_explicit(&link->lost_ns, memory_order_relaxed) <= linkless_ns;
+}
+
+beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns,
+                              const beast_freshness *freshness)
+{
+    uint32_t epoch = price->epoch & ~BEAST_DOUBTED;
+    bool fresh = now_ns - price->fresh_ns <= freshness->ttl_ns;
+    if (epoch == 0) /* tier 2 or REST told it: no link can take it back */
+        return fresh ? BEAST_STATE_LIVE : BEAST_STATE_STALE;
     /* Whoever sees the link up sees the epoch it came up with: an old trade can't pass for the new connection's. */
-    bool proven = price->tier == 1 && atomic_load_explicit(&link->up, memory_order_acquire) &&
-                  atomic_load_explicit(&link->epoch, memory_order_relaxed) == price->epoch &&
-                  now_ns - atomic_load_explicit(&link->proven_ns, memory_order_relaxed) <=
-                      atomic_load_explicit(&link->patience_ns, memory_order_relaxed);
-    return proven ? BEAST_STATE_QUIET : BEAST_STATE_STALE;
+    bool own = atomic_load_explicit(&link->up, memory_order_acquire) &&
+               epoch >= atomic_load_explicit(&link->first, memory_order_relaxed);
+    int64_t patience_ns = atomic_load_explicit(&link->patience_ns, memory_order_relaxed);
+    /* A trade has proven its connection by coming: while that is enough, the line that each frame writes isn't read. */
+    bool proven = own && ((fresh && now_ns - price->received_ns <= patience_ns) ||
+                          now_ns - atomic_load_explicit(&link->proven_ns, memory_order_relaxed) <= patience_ns);
+    if (fresh)
+        return proven || (freshness->linkless_ns > 0 && is_spared(link, epoch, now_ns, freshness->linkless_ns))
+                   ? BEAST_STATE_LIVE
+                   : BEAST_STATE_STALE;
+    return proven && price->tier == 1 && price->epoch == atomic_load_explicit(&link->epoch, memory_order_relaxed)
+               ? BEAST_STATE_QUIET
+               : BEAST_STATE_STALE;
 }

@@ -7,6 +7,7 @@
 #include "price_layout.h"
 
 #define INSTRUMENTS_LIMIT (UINT32_C(1) << 24) /* of the index, whose sizes are 32 bits wide */
+#define NEVER (INT64_MIN / 2)                 /* a time that every TTL is over since */
 
 struct beast_price_table {
     _Atomic(beast_layout *) now;
@@ -228,16 +229,29 @@ void beast_price_forget(beast_price_table *table, uint32_t id)
     touch(table, origin);
 }
 
+static void doubt(beast_price_table *table, beast_origin *origin)
+{
+    uint32_t epoch = atomic_load_explicit(&origin->slot->epoch, memory_order_relaxed);
+    uint32_t sequence = write_begin(origin->slot);
+    atomic_store_explicit(&origin->slot->epoch, epoch | BEAST_DOUBTED, memory_order_relaxed);
+    write_end(origin->slot, sequence);
+    touch(table, origin);
+}
+
 void beast_price_hold(beast_price_table *table, uint32_t id)
 {
     beast_origin *origin = beast_table_origin(table, id);
     if (!origin)
         return;
     origin->held = true;
-    uint32_t sequence = write_begin(origin->slot);
-    atomic_store_explicit(&origin->slot->epoch, 0, memory_order_relaxed); /* of no link that is up */
-    write_end(origin->slot, sequence);
-    touch(table, origin);
+    doubt(table, origin);
+}
+
+void beast_price_doubt(beast_price_table *table, uint32_t id)
+{
+    beast_origin *origin = beast_table_origin(table, id);
+    if (origin)
+        doubt(table, origin);
 }
 
 /* Takes over the price that the old layout holds for the same asset, exchange and currency. */
@@ -258,8 +272,8 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
     beast_origin *after = &layout->origins[to->id];
     if (before->body_len != after->body_len || memcmp(before->body, after->body, after->body_len) != 0)
         return;
-    /* An epoch speaks of one link: on another it proves nothing, and no link is ever at 0. */
-    uint32_t epoch = price.link == to->link ? price.epoch : 0;
+    /* An epoch speaks of one link: by another nothing vouches for the price, and it is stale. */
+    bool orphaned = price.epoch != 0 && price.link != to->link;
     bool by_rest = price.way == BEAST_WAY_REST;
     const beast_quote quote = {
         .price = text + price.price_at,
@@ -267,8 +281,8 @@ static void carry_over(const beast_layout *old, const beast_layout *layout, cons
         .value = before->value,
         .time_ns = before->time_ns,
         .received_ns = price.received_ns,
-        .fresh_ns = price.fresh_ns,
-        .epoch = epoch,
+        .fresh_ns = orphaned ? NEVER : price.fresh_ns,
+        .epoch = orphaned ? 0 : price.epoch,
         .tier = by_rest && price.tier < 3 ? price.tier | BEAST_VIA_REST : price.tier,
     };
     beast_origin_publish(after, &quote, NULL, 0);

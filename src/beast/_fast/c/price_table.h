@@ -33,7 +33,7 @@ typedef struct beast_price {
     int64_t received_ns; /* CLOCK_MONOTONIC: when Beast received it; age_ms counts from here; 0: never */
     int64_t fresh_ns;    /* CLOCK_MONOTONIC: since when the cache TTL counts; earlier for backfilled trades */
     uint32_t sequence;   /* of the write */
-    uint32_t epoch;      /* of the link, when the trade came in */
+    uint32_t epoch;      /* of the link, when the trade came in; 0: no link brought it. With BEAST_DOUBTED */
     union {
         uint32_t shape; /* all four, as a slot holds them */
         struct {
@@ -54,12 +54,19 @@ typedef struct beast_slot beast_slot;           /* opaque: 256 bytes, four cache
 typedef struct beast_layout beast_layout;       /* opaque: one shape of the table */
 typedef struct beast_price_table beast_price_table;
 
-/* A connection to an exchange, as freshness sees it. Written by the feeds' thread, read by all. */
+/* In a price's epoch: something came behind the trade that may have been a newer one. It is never quiet. */
+#define BEAST_DOUBTED (UINT32_C(1) << 31)
+
+/* A connection to an exchange, as freshness sees it. Written by the feeds' thread, read by all. The first line changes
+ * with the connection only, so that every lane keeps it in its cache; the second one with each frame. */
 typedef struct beast_link {
-    _Alignas(BEAST_CACHE_LINE) _Atomic int64_t proven_ns; /* CLOCK_MONOTONIC of the last sign of life */
-    _Atomic int64_t patience_ns; /* silence after which the link is not proven any more */
-    _Atomic uint32_t epoch;      /* grows with each connection: an older trade isn't proven by this one */
+    _Alignas(BEAST_CACHE_LINE) _Atomic int64_t patience_ns; /* silence after which the link is not proven any more */
+    _Atomic int64_t lost_ns;     /* CLOCK_MONOTONIC of the last sign of life of the connection before this one */
+    _Atomic uint32_t epoch;      /* grows with each connection, and with each doubt */
+    _Atomic uint32_t first;      /* with which this connection began: an older trade isn't proven by it */
+    _Atomic uint32_t before;     /* with which the one before began */
     _Atomic uint32_t up;
+    _Alignas(BEAST_CACHE_LINE) _Atomic int64_t proven_ns; /* CLOCK_MONOTONIC of the last sign of life */
 } beast_link;
 
 typedef struct beast_instrument {
@@ -76,6 +83,7 @@ typedef struct beast_instrument {
 /* What prices are judged by. */
 typedef struct beast_price_rules {
     int64_t ttl_ns;         /* how long a trade is live */
+    int64_t linkless_ns;    /* how long it is so after its connection was last proven */
     double band;            /* of instruments without one of their own, as a ratio; 0: every trade is believed */
     uint32_t confirmations; /* further trades that confirm one held back */
     uint32_t quorum;        /* sources that must agree on a consensus */
@@ -120,8 +128,10 @@ beast_status beast_price_put(beast_price_table *table, uint32_t id, const beast_
 /* Forgets an instrument's price (its exchange was switched off). Writer only. */
 void beast_price_forget(beast_price_table *table, uint32_t id);
 
-/* A newer trade waits to be confirmed: until the next one is published, no link vouches for the price any more. */
+/* A newer trade waits to be confirmed: until the next one is published, the price is no vote, and never quiet. */
 void beast_price_hold(beast_price_table *table, uint32_t id);
+/* What came may have been a newer trade, that nobody can read: until the next one is published the price is never quiet. */
+void beast_price_doubt(beast_price_table *table, uint32_t id);
 
 /* Writer only. */
 /* `text` is decimal as above; right to some 15 digits. */
@@ -137,7 +147,7 @@ void beast_price_judge(beast_price_table *table, const beast_price_rules *rules)
 double beast_price_band(const beast_price_table *table, uint32_t id);
 /* The median of the live prices that the asset's other exchanges have in the same currency, of two middle ones the
  * lower; NaN: there is none. */
-double beast_price_others(const beast_price_table *table, uint32_t id, int64_t now_ns);
+double beast_price_others(beast_price_table *table, uint32_t id, int64_t now_ns);
 
 /* Cold looks at one instrument by its id. Writer only: the layout can't be swapped meanwhile. */
 const beast_slot *beast_price_slot(const beast_price_table *table, uint32_t id); /* NULL: no such instrument */
@@ -169,13 +179,19 @@ uint32_t beast_slot_refusal(const beast_slot *slot, uint8_t *text);
 /* Both, of one write; without a consensus' sources. */
 bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAST_SLOT_TEXT]);
 
-/* NULL when `link` is not below BEAST_LINKS_MAX. Links outlive every layout. To open one, its writer raises
- * `epoch`, sets patience and proof, and then stores `up` with release. */
+/* NULL when `link` is not below BEAST_LINKS_MAX. Links outlive every layout; feed_link.h opens and closes them. */
 beast_link *beast_table_link(beast_price_table *table, uint32_t link);
 
-/* live: within the TTL; quiet: not, but link and subscription are proven alive, and the price is the link's own
- * (tier 1); else stale. docs/protocol.md, section 3. */
-beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns, int64_t ttl_ns);
+/* How long prices are live. */
+typedef struct beast_freshness {
+    int64_t ttl_ns;
+    int64_t linkless_ns; /* that of beast_price_rules */
+} beast_freshness;
+
+/* live: within the TTL, and the connection that brought it is proven alive, unless none did; quiet: not within it, but
+ * proven so, without a doubt, and the price is the link's own (tier 1); else stale. docs/protocol.md, section 3. */
+beast_state beast_price_state(const beast_price *price, const beast_link *link, int64_t now_ns,
+                              const beast_freshness *freshness);
 
 /* Writes `time_ns` (ns since 1970, not negative: 1970 to 2262) as RFC 3339 UTC with 6 or 9 digits of fraction;
  * returns its length, at most BEAST_TIME_MAX, or 0 when it is negative. */

@@ -160,7 +160,12 @@ cdef class Engine:
 
     def set_ttl_ms(self, ttl_ms: int) -> None:
         beast_shared_set_ttl(self.shared, ns_of_ms("ttl_ms", ttl_ms))
-        self.rules.ttl_ns = beast_shared_ttl(self.shared)
+        self.rules.ttl_ns = ns_of_ms("ttl_ms", ttl_ms)
+        beast_price_judge(self.shared.prices, &self.rules)
+
+    def set_live_without_link_ms(self, live_ms: int) -> None:
+        self.rules.linkless_ns = ns_of_ms("live_ms", live_ms)
+        beast_shared_set_linkless(self.shared, self.rules.linkless_ns)
         beast_price_judge(self.shared.prices, &self.rules)
 
     def set_price_rules(self, *, band_bps=0, confirmations=2, quorum=2, outlier_bps=100) -> None:
@@ -224,13 +229,15 @@ cdef class Engine:
         self.known(instrument)
         beast_price_forget(self.shared.prices, instrument)
 
+    def doubt(self, instrument: int) -> None:
+        self.known(instrument)
+        beast_price_doubt(self.shared.prices, instrument)
+
     def sweep(self, int64_t now_ns) -> None:
-        """What changes by time alone, or by other exchanges' prices."""
         beast_ingests_sweep(&self.ingests, now_ns)
         beast_price_sweep(self.shared.prices, now_ns)
 
     def peek(self, instrument: int, now_ns=None):
-        """price (str), time_ns, received_ns, state, tier, epoch; None before the first trade."""
         self.known(instrument)
         asset, exchange = self.places[instrument]
         return peek_price(self.shared, asset, exchange, beast_moment_now().now_ns if now_ns is None else now_ns)
@@ -239,18 +246,18 @@ cdef class Engine:
         return beast_table_link(self.shared.prices, <uint32_t>between("link", link, 0, BEAST_LINKS_MAX - 1))
 
     def link_up(self, link: int, int64_t patience_ns, int64_t now_ns) -> int:
-        """A connection is open and subscribed: a new epoch begins; returns it."""
         return beast_link_up(self.link_of(link), patience_ns, now_ns)
 
     def link_proven(self, link: int, int64_t now_ns) -> None:
-        """Something came over it: it is alive."""
         beast_link_proven(self.link_of(link), now_ns)
 
     def link_down(self, link: int) -> None:
         beast_link_down(self.link_of(link))
 
+    def link_doubt(self, link: int) -> int:
+        return beast_link_doubt(self.link_of(link))
+
     def link_state(self, link: int):
-        """(up, epoch, proven_ns)."""
         cdef beast_link_state state = beast_link_read(self.link_of(link))
         return bool(state.up), state.epoch, state.proven_ns
 
@@ -261,7 +268,6 @@ cdef class Engine:
         put_key_rows(self.shared, key_record(digest, key_id, per_second, burst, partner, allowance, **more))
 
     def put_keys(self, bytes records) -> int:
-        """Many at once, packed: see key_record()."""
         return put_key_rows(self.shared, records)
 
     def drop_key(self, bytes digest) -> bool:
@@ -289,7 +295,6 @@ cdef class Engine:
         return moment
 
     def ask(self, bytes datagram, *, now_ns=None, wall_ns=None, source=("127.0.0.1", 9)):
-        """The datagrams that a worker would send."""
         cdef beast_moment moment = self.moment(now_ns, wall_ns)
         cdef beast_address address = address_of(source[0], <int>between("source port", source[1], 0, UINT16_MAX))
         cdef uint32_t lens[BEAST_ASSETS_MAX]
@@ -320,11 +325,9 @@ cdef class Engine:
     # what comes out
 
     def fileno(self) -> int:
-        """Readable when a connection or a miss waits; read 8 bytes to clear it."""
         return self.shared.wake_fd
 
     def take_connection(self):
-        """(file descriptor, bytes read so far): the descriptor is now the caller's."""
         cdef beast_handover taken
         cdef beast_lane *lane
         for i in range(beast_engine_lanes(self._engine)):
@@ -346,7 +349,6 @@ cdef class Engine:
         return None
 
     def resume(self, Miss miss not None) -> None:
-        """Asks a parked request again and sends its answer."""
         cdef beast_moment moment = beast_moment_now()
         check(beast_engine_resume(self._engine, &miss.miss, &moment), "resume")
 
@@ -366,7 +368,6 @@ cdef class Engine:
         return PyBytes_FromStringAndSize(<const char *>self.drained, n * USAGE_BYTES), summed
 
     def usage_fileno(self) -> int:
-        """Readable when a usage ring is half full: drain_usage() is due. Read 8 bytes to clear it."""
         return self.shared.usage_fd
 
     def counters(self):
@@ -377,7 +378,6 @@ cdef class Engine:
         return {name: total[i] for i, name in enumerate(COUNTERS)}
 
     def histograms(self):
-        """By "udp", "http", "parked" and "visible": (longest duration in ns of a bucket, how many) of buckets that hold any."""
         cdef uint64_t total[<int>BEAST_HISTOGRAM_BUCKETS]
         cdef uint32_t lane
         found = {}

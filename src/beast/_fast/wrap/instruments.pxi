@@ -133,15 +133,16 @@ cdef dict peek_price(beast_shared *shared, asset, exchange, int64_t now_ns):
     if slot is NULL or not beast_slot_copy(slot, &price, text):
         return None
     link = beast_table_link(shared.prices, price.link)
+    freshness = beast_shared_freshness(shared)
     timestamp = words[price.timestamp_at:price.timestamp_at + price.timestamp_len].decode()
     return {
         "price": words[price.price_at:price.price_at + price.price_len].decode(),
         "time_ns": ns_since_1970(timestamp),
         "received_ns": price.received_ns,
-        "state": _STATES[<int>beast_price_state(&price, link, now_ns, beast_shared_ttl(shared))],
+        "state": _STATES[<int>beast_price_state(&price, link, now_ns, &freshness)],
         "tier": price.tier,
         "by_rest": b'-rest","timestamp":"' in words[:price.text_len],
-        "epoch": price.epoch,
+        "epoch": 0 if price.epoch & BEAST_DOUBTED else price.epoch,
     }
 
 

@@ -10,21 +10,20 @@ without closing never says so by itself.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from beast.base.clock import Clock
-from beast.feeds.link.reader import Reader
+from beast.feeds.link.door import FRAME_MAX
+from beast.feeds.link.reader import READ_MAX, Reader
 from beast.feeds.link.subscription import Event, Subscription
 from beast.feeds.rows.classify import Answer
 from beast.feeds.rows.templates import render_message
 from beast.feeds.rows.unpack import unpack
 from beast.feeds.types import Feed
 
-FRAME_MAX = 16 << 20
-"""Longest message taken, in bytes: order books and product lists pass 1 MB."""
 SEND_TURN = 64
 """Messages sent in one turn."""
 CLOSE_S = 1.0
@@ -49,6 +48,9 @@ class LinkTable(Protocol):
 
     def link_down(self, link: int) -> None:
         """It is gone."""
+
+    def link_doubt(self, link: int) -> int:
+        """What it brought so far may not be the last word; returns its new epoch."""
 
     def link_state(self, link: int) -> tuple[bool, int, int]:
         """(up, epoch, proven_ns)."""
@@ -78,6 +80,9 @@ class _Nowhere:
 
     def link_down(self, _link: int) -> None:
         pass
+
+    def link_doubt(self, _link: int) -> int:
+        return 0
 
     def link_state(self, _link: int) -> tuple[bool, int, int]:
         return False, 0, 0
@@ -113,6 +118,7 @@ class Connection(WSListener):
         clock: The time.
         report: Called with each event the operator should read.
         number: Called when the exchange has given a symbol another number.
+        doubt: Called with symbols of which something came that nobody can read.
         ping_interval_ms: Between two pings in the exchange's own words; the row's unless given.
     """
 
@@ -128,6 +134,7 @@ class Connection(WSListener):
         clock: Clock,
         report: Callable[[Event], None],
         number: Callable[[], None] = lambda: None,
+        doubt: Callable[[Sequence[str]], None] = lambda _: None,
         ping_interval_ms: int | None = None,
     ) -> None:
         self.subscription = subscription
@@ -143,6 +150,7 @@ class Connection(WSListener):
         self._take, self._monotonic_ns, self._wall_ns = sink.feed, clock.monotonic_ns, clock.wall_ns
         self._report = report
         self._number = number
+        self._doubt = doubt
         self._ping_interval_ms = ping_interval_ms
         self._transport: WSTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -161,7 +169,7 @@ class Connection(WSListener):
         self._transport = transport
         self.opened_ns = self._pinged_ns = now_ns
         self._own_ping_ns = now_ns + self._own_interval_ns()
-        self._begin_epoch(now_ns)
+        self._sink.set_epoch(self._table.link_up(self._link, self._feed.patience_ms * _MS, now_ns))
         self.subscription.start(now_ns)
         self._tick()
 
@@ -287,14 +295,12 @@ class Connection(WSListener):
                 self._pass_over(frame, kind)
 
     def _pass_over(self, frame: bytes, kind: int) -> None:
-        """Counts a frame that nobody can read. Damaged JSON may have held a newer trade than those that we hold."""
+        """Counts a frame that nobody can read. It may have held a newer trade than those that we hold."""
         self._table.count("frames_malformed" if kind == _MALFORMED else "frames_ignored")
-        if kind == _MALFORMED and frame.lstrip().startswith(_JSON):
-            self._begin_epoch(self._clock.monotonic_ns())
-
-    def _begin_epoch(self, now_ns: int) -> None:
-        """Prices held are proven by a trade from now on only."""
-        self._sink.set_epoch(self._table.link_up(self._link, self._feed.patience_ms * _MS, now_ns))
+        if len(frame) > READ_MAX or (kind == _MALFORMED and frame.lstrip().startswith(_JSON)):
+            self._sink.set_epoch(self._table.link_doubt(self._link))
+        elif symbols := self.subscription.mentioned(frame.decode(errors="replace")):
+            self._doubt(symbols)
 
     def _reply(self, frame: bytes) -> None:
         try:

@@ -9,12 +9,13 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 import structlog
-from picows import WSListener, WSTransport, ws_connect
+from picows import WSTransport
 
 from beast._fast import Plan
 from beast.base.clock import Clock
 from beast.base.retry import Backoff
-from beast.feeds.link.connection import CLOSE_S, FRAME_MAX, Connection, End, FrameSink, LinkTable
+from beast.feeds.link.connection import CLOSE_S, Connection, End, FrameSink, LinkTable
+from beast.feeds.link.door import CONNECT_S, Opener, open_websocket
 from beast.feeds.link.endpoint import Address, EndpointError, Finder
 from beast.feeds.link.gate import Gate
 from beast.feeds.link.status import LinkStatus, Outage
@@ -24,8 +25,6 @@ from beast.feeds.rows.templates import decorate
 from beast.feeds.turns import in_turns
 from beast.feeds.types import Feed, Mapping
 
-CONNECT_S = 10.0
-"""How long the token, name resolution, TCP, TLS and the WebSocket handshake may take together, in seconds."""
 HEALTHY_NS = 10 * 10**9
 """A connection that lasted this long proves the exchange well: the next failure starts with a short delay. Attempts
 that far apart are within every exchange's limits."""
@@ -43,6 +42,9 @@ class Table(LinkTable, Protocol):
 
     def forget(self, instrument: int) -> None:
         """Its price is nobody's any more."""
+
+    def doubt(self, instrument: int) -> None:
+        """There may be a newer price, that could not be read."""
 
 
 class Sink(FrameSink, Protocol):
@@ -90,6 +92,7 @@ class Link:
         clock: The time.
         rng: For the jitter.
         tls: For wss.
+        opener: Opens connections.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Link:
         clock: Clock,
         rng: Random,
         tls: ssl.SSLContext,
+        opener: Opener = open_websocket,
     ) -> None:
         self._feed = feed
         self._finder = finder
@@ -116,6 +120,7 @@ class Link:
         self._gate = gate
         self._clock = clock
         self._tls = tls
+        self._opener = opener
         self._backoff = Backoff(rng)
         self._connection: Connection | None = None
         self._address = Address("", 0)
@@ -333,6 +338,7 @@ class Link:
             clock=self._clock,
             report=self._report,
             number=self._map,
+            doubt=self._doubt,
             ping_interval_ms=self._address.ping_interval_ms if self._feed.ping_interval_path else None,
         )
         if self._feed.channel_path:
@@ -342,25 +348,11 @@ class Link:
         return connection
 
     async def _open(self, connection: Connection) -> WSTransport:
-        def listen(_request: object, _response: object) -> WSListener:
-            return connection
-
         try:
-            transport, listener = await ws_connect(
-                listen,
-                self._address.url,
-                ssl_context=self._tls,
-                websocket_handshake_timeout=CONNECT_S / 2,
-                enable_auto_pong=False,
-                max_frame_size=FRAME_MAX,
-                logger_name=f"feeds.{self._feed.name}",
-            )
+            return await self._opener(connection, self._address.url, tls=self._tls, name=self._feed.name)
         except BaseException:
             connection.close("given up before it was open")
             raise
-        if listener is None:
-            raise ConnectionResetError("closed during the handshake")
-        return transport
 
     async def _hold(self, connection: Connection, transport: WSTransport) -> None:
         """Waits for the connection's end. When cancelled, closes it first."""
@@ -374,6 +366,11 @@ class Link:
             raise
         except Exception as error:  # noqa: BLE001  # picows hands over whatever made it disconnect
             connection.close(_words(error))
+
+    def _doubt(self, symbols: Sequence[str]) -> None:
+        for symbol in symbols:
+            if symbol in self._wired:
+                self._table.doubt(self._wired[symbol].instrument)
 
     def _report(self, event: Event) -> None:
         """Logs an event once, counts it always."""

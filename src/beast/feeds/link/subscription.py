@@ -255,6 +255,13 @@ class Subscription:
         """The symbols that still come, although nobody wants them: the exchange can't be told."""
         return self._left.keys()
 
+    def mentioned(self, text: str) -> list[str]:
+        """The symbols that a frame speaks of, by any of their names or by their number."""
+        found = _WORD.findall(text)
+        words = [part for word in found for part in (word, word.rpartition(".")[2], word.partition("@")[0])]
+        numbered = [self._channels[word] for word in words if word in self._channels]
+        return [*self._names.resolve(words), *numbered]
+
     def settled(self) -> bool:
         """Whether nothing is left to send and no answer is awaited."""
         return not self._queue and not (self._open and self._feed.ack_filter)

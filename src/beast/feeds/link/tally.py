@@ -65,6 +65,14 @@ class CountedTable:
         """See LinkTable."""
         self._table.link_down(link)
 
+    def link_doubt(self, link: int) -> int:
+        """See LinkTable."""
+        return self._table.link_doubt(link)
+
+    def doubt(self, instrument: int) -> None:
+        """See Table."""
+        self._table.doubt(instrument)
+
     def link_state(self, link: int) -> tuple[bool, int, int]:
         """See LinkTable."""
         return self._table.link_state(link)

@@ -61,6 +61,7 @@ class Parameters(_Event, frozen=True, tag="parameters"):
     quorum: int
     outlier_bps: int
     """The rules of Engine.set_price_rules()."""
+    live_without_link_ms: int = 0
 
 
 class Rows(_Event, frozen=True, tag="rows"):
@@ -132,6 +133,20 @@ class LinkDown(_Event, frozen=True, tag="down"):
     link: int
 
 
+class LinkDoubted(_Event, frozen=True, tag="link_doubted"):
+    """Something came over it that could not be read: another epoch of the same connection."""
+
+    link: int
+    epoch: int
+    """As in LinkUp."""
+
+
+class Doubted(_Event, frozen=True, tag="doubted"):
+    """Something came that may have been a newer price, and could not be read."""
+
+    instrument: int
+
+
 class Forgotten(_Event, frozen=True, tag="forgotten"):
     """The price held counts no more."""
 
@@ -173,6 +188,8 @@ Event = (
     | LinkUp
     | LinkProven
     | LinkDown
+    | LinkDoubted
+    | Doubted
     | Forgotten
     | Frame
     | Swept

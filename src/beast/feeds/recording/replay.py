@@ -15,6 +15,7 @@ from beast.base.errors import BeastError
 from beast.feeds.recording.file import (
     Backfill,
     Damage,
+    Doubted,
     End,
     Epoch,
     Event,
@@ -23,6 +24,7 @@ from beast.feeds.recording.file import (
     Gap,
     Head,
     Instruments,
+    LinkDoubted,
     LinkDown,
     LinkProven,
     LinkUp,
@@ -245,23 +247,36 @@ class Replay:
                 self.engine.load_instruments(rows)
                 self._markets = {row[0]: (row[2], row[1], row[3]) for row in rows}
                 self._watch_markets()
-            case Forgotten(_, instrument):
-                self.engine.forget(instrument)
             case Rows(_, exchanges):
                 self._feeds = {exchange.feed.name: exchange.feed for exchange in exchanges}
-            case Parameters(_, ttl_ms, band_bps, confirmations, quorum, outlier_bps):
-                self.engine.set_ttl_ms(ttl_ms)
-                self.engine.set_price_rules(
-                    band_bps=band_bps, confirmations=confirmations, quorum=quorum, outlier_bps=outlier_bps
-                )
+            case Parameters():
+                self._apply_rules(event)
             case Gap(_, missing):
                 self.told.missing += missing
             case End():
                 self.told.ended = True
-            case LinkUp() | LinkProven() | LinkDown():
+            case Forgotten() | Doubted():
+                self._apply_to_market(event)
+            case LinkUp() | LinkProven() | LinkDown() | LinkDoubted():
                 self._apply_to_link(event)
             case _:
                 self._apply_to_reader(event)
+
+    def _apply_to_market(self, event: Forgotten | Doubted) -> None:
+        if isinstance(event, Forgotten):
+            self.engine.forget(event.instrument)
+        else:
+            self.engine.doubt(event.instrument)
+
+    def _apply_rules(self, rules: Parameters) -> None:
+        self.engine.set_ttl_ms(rules.ttl_ms)
+        self.engine.set_live_without_link_ms(rules.live_without_link_ms)
+        self.engine.set_price_rules(
+            band_bps=rules.band_bps,
+            confirmations=rules.confirmations,
+            quorum=rules.quorum,
+            outlier_bps=rules.outlier_bps,
+        )
 
     def _watch_markets(self) -> None:
         """Has the engine say whose state has changed: asking each market would take most of the time."""
@@ -271,10 +286,12 @@ class Replay:
             exchange, asset, _ = self._markets[number]
             self._places.add(asset, exchange)
 
-    def _apply_to_link(self, event: LinkUp | LinkProven | LinkDown) -> None:
+    def _apply_to_link(self, event: LinkUp | LinkProven | LinkDown | LinkDoubted) -> None:
         match event:
             case LinkUp(at_ns, link, patience_ns, epoch):
                 self._epochs[link, epoch] = self.engine.link_up(link, patience_ns, at_ns)
+            case LinkDoubted(_, link, epoch):
+                self._epochs[link, epoch] = self.engine.link_doubt(link)
             case LinkProven(at_ns, link):
                 self.engine.link_proven(link, at_ns)
             case LinkDown(_, link):

@@ -10,6 +10,7 @@ from beast.feeds.recording.file import (
     Event,
     Frame,
     Instruments,
+    LinkDoubted,
     LinkDown,
     LinkProven,
     LinkUp,
@@ -42,6 +43,8 @@ class Standing:
                 self._prove(link, at_ns)
             case LinkUp(_, link):
                 self._links[link] = event
+            case LinkDoubted(_, link, epoch) if link in self._links:
+                self._links[link] = msgspec.structs.replace(self._links[link], epoch=epoch)
             case LinkDown(_, link):
                 self._links.pop(link, None)
             case Parameters():

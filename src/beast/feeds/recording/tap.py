@@ -7,10 +7,12 @@ from beast._fast import Engine, Ingest, Plan
 from beast._fast import Instruments as Batch
 from beast.feeds.recording.file import (
     Backfill,
+    Doubted,
     Epoch,
     Forgotten,
     Frame,
     Instruments,
+    LinkDoubted,
     LinkDown,
     LinkProven,
     LinkUp,
@@ -56,10 +58,21 @@ class TappedEngine:
         self._recorder = recorder
         self._numbers = count()
 
-    def set_rules(self, *, ttl_ms: int, band_bps: int, confirmations: int, quorum: int, outlier_bps: int) -> None:
-        """See Engine.set_ttl_ms() and set_price_rules()."""
-        self._recorder.add(Parameters(self._now_ns(), ttl_ms, band_bps, confirmations, quorum, outlier_bps))
+    def set_rules(
+        self,
+        *,
+        ttl_ms: int,
+        band_bps: int,
+        confirmations: int,
+        quorum: int,
+        outlier_bps: int,
+        live_without_link_ms: int = 0,
+    ) -> None:
+        """See Engine.set_ttl_ms(), set_price_rules() and set_live_without_link_ms()."""
+        rules = band_bps, confirmations, quorum, outlier_bps
+        self._recorder.add(Parameters(self._now_ns(), ttl_ms, *rules, live_without_link_ms))
         self._engine.set_ttl_ms(ttl_ms)
+        self._engine.set_live_without_link_ms(live_without_link_ms)
         self._engine.set_price_rules(
             band_bps=band_bps, confirmations=confirmations, quorum=quorum, outlier_bps=outlier_bps
         )
@@ -102,6 +115,17 @@ class TappedEngine:
         """See Engine."""
         self._recorder.add(LinkDown(self._now_ns(), link))
         self._engine.link_down(link)
+
+    def link_doubt(self, link: int) -> int:
+        """See Engine."""
+        epoch = self._engine.link_doubt(link)
+        self._recorder.add(LinkDoubted(self._now_ns(), link, epoch))
+        return epoch
+
+    def doubt(self, instrument: int) -> None:
+        """See Engine."""
+        self._recorder.add(Doubted(self._now_ns(), instrument))
+        self._engine.doubt(instrument)
 
     def link_state(self, link: int) -> tuple[bool, int, int]:
         """See Engine."""

@@ -85,7 +85,7 @@ class Observer:
             market = each.market
             if market.exchange == self.exchange or market.currency != currency or not market.weight:
                 continue
-            held = held_of(self._live.engine, each)
+            held = held_of(self._live.engine, each, self._looked_ns)
             if held is not None and held.state == "live" and self._looked_ns - held.received_ns < OLD_NS:
                 votes.append((float(held.price), market.weight, "live"))
         chosen, standings, _ = find_consensus(votes, outlier_bps=self.outlier_bps)
@@ -95,10 +95,10 @@ class Observer:
         instrument = self._own.catalogue.instrument(number)
         if instrument is None or instrument.market.exchange != self.exchange:
             return
-        held = held_of(self._own.engine, instrument)
+        now_ns = self._clock.monotonic_ns()
+        held = held_of(self._own.engine, instrument, now_ns)
         if held is None or held.by_rest:
             return
-        now_ns = self._clock.monotonic_ns()
         received_wall_ns = self._clock.wall_ns() - now_ns + held.received_ns
         # What came before, but late, is no price of this moment.
         fresh = held.state == "live"

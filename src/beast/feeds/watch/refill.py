@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from beast._fast import Engine
+from beast.base.clock import Clock
 from beast.base.tasks import Tasks
 from beast.feeds.watch.gaps import Gap, GapBook
 from beast.prices.held import held_of, is_proven
@@ -27,12 +28,14 @@ class Refill:
         engine: Where prices are.
         refresh: Asks by REST.
         book: Is told when a gap is filled.
+        clock: The time.
     """
 
-    def __init__(self, engine: Engine, refresh: Refresh, book: GapBook) -> None:
+    def __init__(self, engine: Engine, refresh: Refresh, book: GapBook, clock: Clock) -> None:
         self._engine = engine
         self._refresh = refresh
         self._book = book
+        self._clock = clock
         self._tasks = Tasks()
         self._under_way: dict[object, tuple[asyncio.Task[None], Sequence[Gap]]] = {}
 
@@ -78,7 +81,7 @@ class Refill:
                 del self._under_way[place]
 
     def _is_told(self, instrument: Instrument, since_ns: int, *, anew: bool) -> bool:
-        held = held_of(self._engine, instrument)
+        held = held_of(self._engine, instrument, self._clock.monotonic_ns())
         if held is None:
             return False
         # A snapshot that repeats the trade held leaves its time of receipt, but moves it to the new connection.

@@ -273,6 +273,7 @@ class Watchdog:
             if not seen.revive(now_ns):
                 continue
             log.warning("feeds.resubscribe", exchange=feed.name, symbol=row.symbol, reason=each.verdict.why)
+            self._engine.doubt(each.wired.instrument)  # else REST would not be believed
             connection.subscription.remove([row.symbol])
             connection.subscription.add([row])
             instruments = list(self._instruments([each.wired.instrument]))

@@ -41,7 +41,7 @@ class Watching:
         clock: Clock,
     ) -> None:
         self.book = GapBook(database, node=node, clock=clock)
-        self._refill = Refill(engine, refresh, self.book)
+        self._refill = Refill(engine, refresh, self.book, clock)
         self.watchdog = Watchdog(feeds, engine, catalogue, book=self.book, refill=self._refill, clock=clock)
         self.health = FeedsHealth(feeds, self.watchdog, engine, clock)
         self.explainer = Explainer(engine, catalogue, feeds, self.health, database=database, clock=clock)

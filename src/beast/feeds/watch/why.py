@@ -221,7 +221,7 @@ class Explainer:
         parts: Mapping[str, str],
         rows: _RowsOf,
     ) -> Source:
-        market, held = instrument.market, held_of(self._engine, instrument)
+        market, held = instrument.market, held_of(self._engine, instrument, self._clock.monotonic_ns())
         up, epoch, proven_ns = self._engine.link_state(instrument.link)
         row = self._feeds.row(market.exchange, market.asset)
         version, in_force = rows
