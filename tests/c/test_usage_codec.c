@@ -2,6 +2,7 @@
 #include "flight.h"
 #include "harness.h"
 #include "usage_codec.h"
+#include "usage_copy.h"
 
 #define MANY 3000
 
@@ -216,6 +217,36 @@ static void a_flight_tells_what_the_kernel_took(void)
         CHECK(beast_flight_taken(&flight, any()) <= 64 * (BEAST_FLIGHT_SPARE + 1));
 }
 
+/* Names' rooms are copied whole: not beyond the last row, though, whatever the lengths are. */
+static void rows_end_where_they_were_measured(void)
+{
+    uint8_t name[BEAST_COPY_NAME_MAX];
+    memset(name, 'n', sizeof name);
+    for (int round = 0; round < 2000; round++) {
+        beast_copy_name names[4];
+        beast_copy copy = {.node = name, .node_len = 1 + (uint32_t)below(64), .boot = round, .names = names, .n_names = 4};
+        uint32_t n = 1 + (uint32_t)below(3), which;
+        size_t len;
+        for (int i = 0; i < 4; i++)
+            names[i] = (beast_copy_name){name, name, (uint8_t)(1 + below(64)), (uint8_t)(1 + below(64))};
+        for (uint32_t i = 0; i < n; i++)
+            records[i] = (beast_usage){.instrument = (uint32_t)below(4), .state = (uint8_t)below(3), .way = (uint8_t)below(3),
+                                       .protocol = (uint8_t)below(3), .latency_ns = (uint32_t)below(2)};
+        CHECK_EQ(beast_copy_measure(&copy, records, n, &len, &which), BEAST_OK);
+        uint8_t *out = harness_at_end(NULL, 0) - len;
+        beast_copy_rows(&copy, records, n, out);
+        const uint8_t *last = out + len - 4;
+        CHECK_EQ(last[0], records[n - 1].latency_ns ? 0 : 0xFF); /* NULL's length, or the number */
+        CHECK_EQ(last[3], records[n - 1].latency_ns ? 1 : 0xFF);
+        records[n - 1].way = 3;
+        CHECK_EQ(beast_copy_measure(&copy, records, n, &len, &which), BEAST_BAD_ARGUMENT);
+        CHECK_EQ(which, n - 1);
+        records[0].instrument = 4;
+        CHECK_EQ(beast_copy_measure(&copy, records, n, &len, &which), BEAST_NOT_FOUND);
+        CHECK_EQ(which, 0);
+    }
+}
+
 int main(void)
 {
     RUN(every_member_comes_back);
@@ -224,6 +255,7 @@ int main(void)
     RUN(only_a_run_is_encoded);
     RUN(damage_is_refused);
     RUN(lies_are_refused);
+    RUN(rows_end_where_they_were_measured);
     RUN(a_flight_tells_what_the_kernel_took);
     return harness_report();
 }

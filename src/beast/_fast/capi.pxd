@@ -277,9 +277,9 @@ cdef extern from "usage_copy.h" nogil:
         int64_t boot
         const beast_copy_name *names
         uint32_t n_names
-    size_t beast_copy_row_max(const beast_copy *copy)
-    beast_status beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out,
-                                 size_t *len, uint32_t *done)
+    beast_status beast_copy_measure(const beast_copy *copy, const beast_usage *records, uint32_t n, size_t *len,
+                                    uint32_t *which)
+    void beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out)
 
 cdef extern from "usage_sum.h" nogil:
     ctypedef struct beast_usage_sum:
@@ -288,7 +288,7 @@ cdef extern from "usage_sum.h" nogil:
         uint64_t answers
         int64_t last_ns
     uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts)
-    uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums)
+    uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums, uint32_t places)
 
 cdef extern from "miss_ring.h" nogil:
     ctypedef struct beast_miss_ring

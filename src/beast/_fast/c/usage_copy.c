@@ -42,13 +42,9 @@ static inline uint8_t *field16(uint8_t *out, uint16_t value) { return put16(put3
 static inline uint8_t *field32(uint8_t *out, uint32_t value) { return put32(put32(out, 4), value); }
 static inline uint8_t *field64(uint8_t *out, uint64_t value) { return put64(put32(out, 8), value); }
 
-static inline uint8_t *put_bytes(uint8_t *out, const uint8_t *bytes, uint32_t len)
-{
-    memcpy(out, bytes, len);
-    return out + len;
-}
+/* Words and names are copied with all of their room, which is cheaper than by their length. What is copied too much is
+ * written over: behind the last name of a row stands more than a name's room, behind the last word more than a word's. */
 
-/* Copies all of its room: cheaper than its length. */
 static inline uint8_t *put_word(uint8_t *out, const word *word)
 {
     memcpy(out, word->text, TEXT_MAX);
@@ -57,15 +53,21 @@ static inline uint8_t *put_word(uint8_t *out, const word *word)
 
 static inline uint8_t *field_word(uint8_t *out, const word *word) { return put_word(put32(out, word->len), word); }
 
+static inline uint8_t *put_name(uint8_t *out, const uint8_t *name, uint32_t len)
+{
+    memcpy(out, name, BEAST_COPY_NAME_MAX);
+    return out + len;
+}
+
 static inline uint8_t *field_name(uint8_t *out, const uint8_t *name, uint32_t len)
 {
-    return put_bytes(put32(out, len), name, len);
+    return put_name(put32(out, len), name, len);
 }
 
 static inline uint8_t *field_source(uint8_t *out, const beast_copy_name *name, const word *way)
 {
     out = put32(out, name->exchange_len + (uint32_t)way->len);
-    return put_word(put_bytes(out, name->exchange, name->exchange_len), way);
+    return put_word(put_name(out, name->exchange, name->exchange_len), way);
 }
 
 /* PostgreSQL's integers are signed. */
@@ -107,32 +109,32 @@ static inline bool is_in_range(const beast_usage *record)
            record->sequence <= INT64_MAX;
 }
 
-size_t beast_copy_row_max(const beast_copy *copy)
+static size_t row_len(const beast_copy *copy, const beast_usage *record)
 {
-    size_t fixed = 2 + COLUMNS * 4 + 4 * 8 + 3 * 2 + 2 * 4 + 3 * TEXT_MAX;
-    return fixed + copy->node_len + 3 * BEAST_COPY_NAME_MAX;
+    const size_t fixed = 2 + COLUMNS * 4 + 4 * 8 + 3 * 2 + 4; /* all but texts and what may be NULL */
+    const beast_copy_name *name = &copy->names[record->instrument];
+
+    return fixed + copy->node_len + name->asset_len + 2u * name->exchange_len + WAYS[record->way].len +
+           PROTOCOLS[record->protocol].len + STATES[record->state].len + (record->latency_ns ? 4 : 0);
 }
 
-beast_status beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out, size_t *len,
-                             uint32_t *done)
+beast_status beast_copy_measure(const beast_copy *copy, const beast_usage *records, uint32_t n, size_t *len,
+                                uint32_t *which)
 {
-    uint8_t *end = out;
-    uint32_t i = 0;
-    beast_status status = BEAST_OK;
-
-    for (; i < n; i++) {
-        const beast_usage *record = &records[i];
-        if (record->instrument >= copy->n_names || !copy->names[record->instrument].asset) {
-            status = BEAST_NOT_FOUND;
-            break;
-        }
-        if (!is_in_range(record)) {
-            status = BEAST_BAD_ARGUMENT;
-            break;
-        }
-        end = put_row(end, copy, record);
+    *len = 0;
+    for (*which = 0; *which < n; ++*which) {
+        const beast_usage *record = &records[*which];
+        if (record->instrument >= copy->n_names || !copy->names[record->instrument].asset)
+            return BEAST_NOT_FOUND;
+        if (!is_in_range(record))
+            return BEAST_BAD_ARGUMENT;
+        *len += row_len(copy, record);
     }
-    *len = (size_t)(end - out);
-    *done = i;
-    return status;
+    return BEAST_OK;
+}
+
+void beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out = put_row(out, copy, &records[i]);
 }

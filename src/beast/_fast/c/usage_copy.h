@@ -13,6 +13,7 @@
 
 #define BEAST_COPY_NAME_MAX 64 /* bytes of a node's, an asset's or an exchange's name */
 
+/* All of a name's room can be read, whatever its length. */
 typedef struct beast_copy_name {
     const uint8_t *asset, *exchange; /* NULL: nobody told this instrument's name */
     uint8_t asset_len, exchange_len;
@@ -26,12 +27,11 @@ typedef struct beast_copy {
     uint32_t n_names;
 } beast_copy;
 
-/* The most bytes that one row can take. */
-size_t beast_copy_row_max(const beast_copy *copy);
-
-/* Writes at most n times that many bytes to `out`; *len tells how many, *done how many rows. Stops at a record that
- * can't be a row: NOT_FOUND, its instrument has no name; BAD_ARGUMENT, a member is out of its range. */
-beast_status beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out, size_t *len,
-                             uint32_t *done);
+/* How many bytes their rows take. Stops at a record that can't be a row, and says which one: NOT_FOUND, its instrument
+ * has no name; BAD_ARGUMENT, a member is out of its range. */
+beast_status beast_copy_measure(const beast_copy *copy, const beast_usage *records, uint32_t n, size_t *len,
+                                uint32_t *which);
+/* Writes just as many. */
+void beast_copy_rows(const beast_copy *copy, const beast_usage *records, uint32_t n, uint8_t *out);
 
 #endif

@@ -10,7 +10,7 @@ static inline uint32_t place_of(uint64_t id, uint64_t salt, uint32_t places)
     return (uint32_t)(spread * places >> 32);
 }
 
-/* In both, the output is an open-addressing table of n places until all records are in: there is room for n keys. */
+/* In both, the output is an open-addressing table until all records are in: there is room for every key. */
 
 uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts)
 {
@@ -44,15 +44,15 @@ static inline bool is_other(const beast_usage_sum *sum, uint64_t id, int64_t hou
     return sum->answers != 0 && (sum->key_id != id || sum->hour != hour);
 }
 
-uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums)
+uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums, uint32_t places)
 {
-    memset(sums, 0, n * sizeof *sums);
+    memset(sums, 0, places * sizeof *sums);
     for (uint32_t i = 0; i < n; i++) {
         const beast_usage *record = &records[i];
         int64_t hour = hour_of(record->time_ns);
-        uint32_t at = place_of(record->key_id, (uint64_t)hour << 40, n);
+        uint32_t at = place_of(record->key_id, (uint64_t)hour << 40, places);
         while (is_other(&sums[at], record->key_id, hour))
-            at = at + 1 < n ? at + 1 : 0;
+            at = at + 1 < places ? at + 1 : 0;
         beast_usage_sum *sum = &sums[at];
         if (sum->answers == 0)
             *sum = (beast_usage_sum){.key_id = record->key_id, .hour = hour, .last_ns = record->time_ns};
@@ -60,7 +60,7 @@ uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_
         sum->last_ns = record->time_ns > sum->last_ns ? record->time_ns : sum->last_ns;
     }
     uint32_t count = 0;
-    for (uint32_t at = 0; at < n; at++)
+    for (uint32_t at = 0; at < places; at++)
         if (sums[at].answers != 0)
             sums[count++] = sums[at];
     return count;

@@ -17,7 +17,7 @@ typedef struct beast_usage_sum {
  * pairs. The order of `records` is kept. */
 uint32_t beast_usage_fold(const beast_usage *records, uint32_t n, uint64_t *key_ids, uint64_t *counts);
 
-/* The same per key and hour, to `sums`, which is `n` long; returns how many. */
-uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums);
+/* The same per key and hour, to `sums`, which has room for `places`, `n` or better twice as many; returns how many. */
+uint32_t beast_usage_sum_up(const beast_usage *records, uint32_t n, beast_usage_sum *sums, uint32_t places);
 
 #endif

@@ -105,17 +105,16 @@ def decode_usage(bytes data not None) -> bytes:
     cdef size_t size = len(data)
     cdef uint32_t n
     cdef beast_usage *out
+    cdef beast_status status
     if beast_usage_decode_count(at, size, &n) != BEAST_OK:
         raise ValueError("not a run of usage records, or of a version that is not known")
-    out = <beast_usage *>room(<size_t>n * USAGE_BYTES)
-    try:
-        with nogil:
-            status = beast_usage_decode(at, size, out, n)
-        if status != BEAST_OK:
-            raise ValueError("the run of usage records is damaged")
-        return PyBytes_FromStringAndSize(<const char *>out, <Py_ssize_t>n * USAGE_BYTES)
-    finally:
-        PyMem_Free(out)
+    records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n * USAGE_BYTES)  # nobody else knows it yet
+    out = <beast_usage *>PyBytes_AsString(records)
+    with nogil:
+        status = beast_usage_decode(at, size, out, n)
+    if status != BEAST_OK:
+        raise ValueError("the run of usage records is damaged")
+    return records
 
 
 def usage_runs(bytes records not None) -> list:
@@ -144,40 +143,42 @@ def usage_instruments(bytes records not None) -> list:
 def sum_usage(bytes records not None) -> list:
     cdef uint32_t n = count_records(records), count, i
     cdef const beast_usage *at = <const beast_usage *>PyBytes_AsString(records)
-    cdef beast_usage_sum *sums = <beast_usage_sum *>room(n * sizeof(beast_usage_sum))
+    cdef uint32_t places = n if n > UINT32_MAX // 2 else 2 * n
+    cdef beast_usage_sum *sums = <beast_usage_sum *>room(places * sizeof(beast_usage_sum))
     try:
         with nogil:
-            count = beast_usage_sum_up(at, n, sums)
+            count = beast_usage_sum_up(at, n, sums, places)
         return [(sums[i].key_id, sums[i].hour, sums[i].answers, sums[i].last_ns) for i in range(count)]
     finally:
         PyMem_Free(sums)
 
 
 cdef bytes copy_text(str what, text):
-    """A name as PostgreSQL takes it."""
+    """A name as PostgreSQL takes it, and its room."""
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a string, not {type(text).__name__}")
     encoded = text.encode()
     if not 1 <= len(encoded) <= BEAST_COPY_NAME_MAX or b"\0" in encoded:
         raise ValueError(f"{what} must be 1 to {BEAST_COPY_NAME_MAX} bytes without NUL, not {text!r}")
-    return encoded
+    return encoded.ljust(BEAST_COPY_NAME_MAX, b"\0")
 
 
 cdef bytes copy_rows(const beast_copy *copy, bytes records, uint32_t n):
     cdef const beast_usage *at = <const beast_usage *>PyBytes_AsString(records)
-    cdef uint8_t *out = <uint8_t *>room(n * beast_copy_row_max(copy))
+    cdef uint8_t *out
     cdef size_t size
-    cdef uint32_t done
+    cdef uint32_t which
     cdef beast_status status
-    try:
-        with nogil:
-            status = beast_copy_rows(copy, at, n, out, &size, &done)
-        if status == BEAST_NOT_FOUND:
-            raise ValueError(f"instrument {at[done].instrument} of usage record {done} has no name")
-        check(status, f"usage record {done}")
-        return PyBytes_FromStringAndSize(<const char *>out, size)
-    finally:
-        PyMem_Free(out)
+    with nogil:
+        status = beast_copy_measure(copy, at, n, &size, &which)
+    if status == BEAST_NOT_FOUND:
+        raise ValueError(f"instrument {at[which].instrument} of usage record {which} has no name")
+    check(status, f"usage record {which}")
+    rows = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)  # nobody else knows it yet
+    out = <uint8_t *>PyBytes_AsString(rows)
+    with nogil:
+        beast_copy_rows(copy, at, n, out)
+    return rows
 
 
 def usage_copy_rows(bytes records not None, str node not None, boot, dict names not None) -> bytes:
@@ -186,7 +187,7 @@ def usage_copy_rows(bytes records not None, str node not None, boot, dict names 
     cdef beast_copy_name *table
     cdef list kept = [copy_text("node", node)]  # the memory that the table points into
     copy.node = <const uint8_t *>PyBytes_AsString(kept[0])
-    copy.node_len = <uint32_t>len(kept[0])
+    copy.node_len = <uint32_t>len(node.encode())
     copy.boot = between("boot", boot, 0, INT64_MAX)
     copy.n_names = <uint32_t>(between("instrument", max(names), 0, INSTRUMENTS_END - 1) + 1) if names else 0
     table = <beast_copy_name *>PyMem_Calloc(copy.n_names + 1, sizeof(beast_copy_name))
@@ -195,12 +196,11 @@ def usage_copy_rows(bytes records not None, str node not None, boot, dict names 
     try:
         for instrument, (asset, exchange) in names.items():
             between("instrument", instrument, 0, INSTRUMENTS_END - 1)
-            asset, exchange = copy_text("asset", asset), copy_text("exchange", exchange)
-            kept += (asset, exchange)
-            table[<uint32_t>instrument].asset = <const uint8_t *>PyBytes_AsString(asset)
-            table[<uint32_t>instrument].asset_len = <uint8_t>len(asset)
-            table[<uint32_t>instrument].exchange = <const uint8_t *>PyBytes_AsString(exchange)
-            table[<uint32_t>instrument].exchange_len = <uint8_t>len(exchange)
+            kept += (copy_text("asset", asset), copy_text("exchange", exchange))
+            table[<uint32_t>instrument].asset = <const uint8_t *>PyBytes_AsString(kept[len(kept) - 2])
+            table[<uint32_t>instrument].asset_len = <uint8_t>len(asset.encode())
+            table[<uint32_t>instrument].exchange = <const uint8_t *>PyBytes_AsString(kept[len(kept) - 1])
+            table[<uint32_t>instrument].exchange_len = <uint8_t>len(exchange.encode())
         copy.names = table
         return copy_rows(&copy, records, n)
     finally:
