@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,13 +33,15 @@ def memory_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def make_engine(setup: Setup) -> Engine:
+def make_engine(setup: Setup, folder: str) -> Engine:
+    """With its usage rings in files, as a server has them."""
     return Engine(
         node="BeastBench",
         workers=1,
         max_keys=max(1024, 1 << setup.keys.bit_length()),
         max_instruments=max(1024, setup.assets),
         usage_ring=65_536 if setup.usage else NEVER_EMPTIED,
+        usage_dir=folder if setup.usage else None,
         latency_sample=setup.sample,
         spin_us=setup.spin_us,
     )
@@ -107,10 +110,9 @@ def leave(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def main() -> None:
-    signal.signal(signal.SIGTERM, leave)
-    setup = Setup(**json.loads(sys.argv[1]))
-    engine, names = make_engine(setup), assets(setup.assets)
+def run(setup: Setup, folder: str) -> None:
+    """Until nothing more can be read."""
+    engine, names = make_engine(setup, folder), assets(setup.assets)
     memory = memory_bytes()
     ingest = open_ingest(engine, names, monotonic_ns())
     about = {"bytes_per_instrument": (memory_bytes() - memory) / setup.assets}
@@ -124,6 +126,12 @@ def main() -> None:
     engine.stop()
     if stamps is not None:
         stamps.close()
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, leave)
+    with tempfile.TemporaryDirectory(prefix="beast-bench-") as folder:
+        run(Setup(**json.loads(sys.argv[1])), folder)
 
 
 if __name__ == "__main__":

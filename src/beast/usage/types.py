@@ -11,7 +11,7 @@ from msgspec import Meta
 from beast.base.errors import BeastError
 
 RECORD_BYTES = 48
-"""sizeof(beast_usage), see _fast/c/usage_ring.h."""
+"""sizeof(beast_usage), see _fast/c/usage_record.h."""
 BATCH_RECORDS = 1 << 15
 """At most so many records make one batch."""
 HOUR_NS = 3_600_000_000_000

@@ -112,6 +112,8 @@ typedef struct beast_outgoing {
     bool merges;      /* the socket can */
     bool open;        /* the last message can take one more datagram */
     bool apart;       /* message `at` goes datagram by datagram: the kernel refused it as a whole */
+    uint32_t last_cut;      /* of the last message */
+    const beast_peer *last; /* whom it is for */
     uint8_t *end;     /* where the next datagram is to be written: right behind the last */
     beast_flight *flight; /* the messages, and which of their datagrams have a record, the first one by the lowest bit */
     struct iovec part[BEAST_BATCH];

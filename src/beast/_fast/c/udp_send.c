@@ -32,13 +32,7 @@ void beast_outgoing_clear(beast_outgoing *out)
     out->end = out->bytes;
 }
 
-static inline bool merges_with_last(const beast_outgoing *out, const beast_peer *peer, uint32_t len)
-{
-    uint32_t at = out->count - 1;
-    return out->open && out->flight->message[at].msg_hdr.msg_name == (const void *)peer && len <= out->cut[at];
-}
-
-static void merge(beast_outgoing *out, uint32_t len, bool recorded)
+static void __attribute__((noinline)) merge(beast_outgoing *out, uint32_t len, bool recorded)
 {
     uint32_t at = out->count - 1;
     struct msghdr *head = &out->flight->message[at].msg_hdr;
@@ -50,6 +44,7 @@ static void merge(beast_outgoing *out, uint32_t len, bool recorded)
         memcpy(CMSG_DATA((struct cmsghdr *)out->control[at].bytes), &out->cut[at], sizeof out->cut[at]);
     }
     out->part[at].iov_len += len;
+    out->end += len;
     /* Only the last one may be shorter. */
     out->open = len == out->cut[at] && out->datagrams[at] < MERGED_DATAGRAMS &&
                 out->part[at].iov_len + len <= MERGED_BYTES;
@@ -58,23 +53,24 @@ static void merge(beast_outgoing *out, uint32_t len, bool recorded)
 void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len, bool recorded)
 {
     out->records += recorded;
-    if (merges_with_last(out, peer, len)) {
+    if (out->open && out->last == peer && len <= out->last_cut) {
         merge(out, len, recorded);
-    } else {
-        uint32_t at = out->count++;
-        struct msghdr *head = &out->flight->message[at].msg_hdr;
-        out->flight->message[at].msg_len = 0; /* until the kernel says otherwise */
-        head->msg_name = (void *)peer;
-        head->msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
-        head->msg_control = NULL;
-        head->msg_controllen = 0;
-        out->part[at].iov_base = out->end;
-        out->part[at].iov_len = len;
-        out->datagrams[at] = 1;
-        out->cut[at] = (uint16_t)len;
-        out->flight->recorded[at] = recorded;
-        out->open = out->merges;
+        return;
     }
+    uint32_t at = out->count++;
+    struct mmsghdr *message = &out->flight->message[at];
+    message->msg_len = 0; /* until the kernel says otherwise */
+    message->msg_hdr.msg_name = (void *)peer;
+    message->msg_hdr.msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
+    message->msg_hdr.msg_control = NULL;
+    message->msg_hdr.msg_controllen = 0;
+    out->flight->recorded[at] = recorded;
+    out->part[at] = (struct iovec){.iov_base = out->end, .iov_len = len};
+    out->datagrams[at] = 1;
+    out->cut[at] = (uint16_t)len;
+    out->last_cut = len;
+    out->last = peer;
+    out->open = out->merges;
     out->end += len;
 }
 

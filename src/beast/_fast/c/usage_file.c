@@ -61,7 +61,21 @@ static beast_status create(beast_usage_file *file, const char *folder, int64_t b
     return errno || flock(file->fd, LOCK_EX | LOCK_NB) ? BEAST_SYSTEM : BEAST_OK;
 }
 
-/* Renaming would replace a ring of the same name, which somebody may still have to recover. */
+/* Renaming would replace a ring of the same name, which somebody may still have to recover; it is for file systems that
+ * know no links. */
+static int name_it(const char *path, const char *name)
+{
+    if (link(path, name) == 0)
+        return unlink(path);
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS)
+        return -1;
+    if (access(name, F_OK) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    return rename(path, name);
+}
+
 static beast_status finish(beast_usage_file *file)
 {
     size_t len = strlen(file->path) - strlen(UNFINISHED);
@@ -69,11 +83,10 @@ static beast_status finish(beast_usage_file *file)
 
     if (!name)
         return BEAST_NO_MEMORY;
-    int failed = link(file->path, name);
+    int failed = name_it(file->path, name);
     free(name);
     if (failed)
         return BEAST_SYSTEM;
-    unlink(file->path);
     file->path[len] = '\0';
     return BEAST_OK;
 }

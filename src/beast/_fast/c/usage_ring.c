@@ -50,6 +50,8 @@ void beast_usage_ring_free(beast_usage_ring *ring)
     free(ring);
 }
 
+bool beast_usage_outlives(const beast_usage_ring *ring) { return ring->file.fd >= 0; }
+
 void beast_usage_ring_abandon(beast_usage_ring *ring) { beast_usage_file_abandon(&ring->file); }
 
 /* ---- producer ---- */

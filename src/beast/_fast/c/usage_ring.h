@@ -7,6 +7,8 @@
 #ifndef BEAST_USAGE_RING_H
 #define BEAST_USAGE_RING_H
 
+#include <stdbool.h>
+
 #include "usage_file.h"
 
 typedef struct beast_usage_ring beast_usage_ring;
@@ -16,6 +18,9 @@ beast_usage_ring *beast_usage_ring_open(const char *folder, int64_t boot, uint32
 beast_usage_ring *beast_usage_ring_new(uint32_t capacity); /* without a file */
 void beast_usage_ring_free(beast_usage_ring *ring);
 void beast_usage_ring_abandon(beast_usage_ring *ring); /* as beast_usage_file_abandon */
+
+/* Whether anybody could look at it after a crash. */
+bool beast_usage_outlives(const beast_usage_ring *ring);
 
 /* ---- producer ---- */
 
