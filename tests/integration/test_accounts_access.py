@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from beast.accounts.access import KNOWN_MAX, WAITING_MAX, Access, AccessDeniedError, TooManyError
+from beast.accounts.access import KNOWN_MAX, WAITING_MAX, Access, AccessDeniedError
+from beast.accounts.errors import TooManyError
 from beast.accounts.months import utc
 from beast.accounts.service import Accounts
 from beast.accounts.types import Scope

@@ -98,6 +98,16 @@ def test_the_audit_log(shell: Shell) -> None:
     assert key["api_key"] not in shell.run("audit", "--limit", "0").stdout
 
 
+def test_a_profile_that_is_applied_is_in_the_audit_log(shell: Shell) -> None:
+    assert shell.rows("profile", "apply", "stress")
+    entry = shell.row("audit", "--action", "profile.")
+    assert (entry["action"], entry["after"]["profile"], entry["after"]["cache_ttl_ms"]) == (
+        "profile.apply",
+        "stress",
+        300_000,
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from tests.fixtures.services import make_services
 
+from beast.accounts.errors import TooManyError
 from beast.accounts.own_usage import Nothing
 from beast.base.clock import SystemClock
 from beast.http.account_admin import AccountAdmin
@@ -300,6 +301,30 @@ async def test_a_key_that_was_good_is_refused_within_a_second(
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.02)
     assert refused(answer) == (401, "unauthorized")
+
+
+async def test_too_many_at_once_are_told_to_come_back(accounts: AccountAdmin) -> None:
+    new = await accounts.keys.create_key("pro")
+    key = await accounts.keys.find_key(str(new.id))
+    told = await asyncio.gather(*(accounts.usage.of(key) for _ in range(300)), return_exceptions=True)
+    assert sum(isinstance(each, TooManyError) for each in told) == 300 - 256
+    assert (await accounts.usage.of(key)).used == 0
+
+
+async def test_the_assets_are_left_out_when_they_can_not_be_counted_in_time(
+    accounts: AccountAdmin, database: Database
+) -> None:
+    new = await accounts.keys.create_key("pro")
+    key = await accounts.keys.find_key(str(new.id))
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO usage_key_hours VALUES (%s, %s, 5)", [hour, new.id])
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
+        told = await asyncio.wait_for(accounts.usage.of(key), 5)
+    assert (told.assets, told.assets_at) == (None, None)
+    assert [day.answers for day in told.days] == [5]
+    assert (await accounts.usage.of(key)).assets == []
 
 
 async def test_without_accounts_there_is_nothing_to_tell() -> None:

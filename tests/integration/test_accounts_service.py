@@ -368,3 +368,30 @@ async def test_what_is_told_while_the_trail_runs_is_written_by_its_end(trail: Tr
             await asyncio.sleep(0)
     rows: list[AuditRow] = await trail.list_rows()
     assert [row.after for row in reversed(rows)] == [{"number": number} for number in range(20)]
+
+
+async def test_entries_wait_while_the_database_can_not_take_them(
+    database_url: str, database: Database, clock: ManualClock
+) -> None:
+    async with Database(database_url, statement_timeout_ms=50, application_name="tests") as hasty:
+        trail = Trail(hasty, clock)
+        async with trail.running():
+            async with database.transaction() as connection:
+                await connection.execute("LOCK TABLE audit_log IN ACCESS EXCLUSIVE MODE")
+                for number in range(3):
+                    trail.put(ADA, f"act.{number}", {})
+                await asyncio.sleep(0.2)
+                assert len(trail._waiting) == 3
+            trail.put(ADA, "act.3", {})
+    assert [row.action for row in reversed(await Trail(database, clock).list_rows())] == [f"act.{n}" for n in range(4)]
+
+
+async def test_what_does_not_fit_any_more_is_in_the_log_alone(
+    trail: Trail, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beast.accounts.audit.WAITING_MAX", 2)
+    for number in range(3):
+        trail.put(ADA, f"act.{number}", {})
+    assert "act.2" in "".join(capsys.readouterr())
+    await trail.flush()
+    assert [row.action for row in await trail.list_rows()] == ["act.1", "act.0"]

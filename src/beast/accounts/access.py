@@ -9,6 +9,7 @@ from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
+from beast.accounts.errors import TooManyError
 from beast.accounts.months import utc
 from beast.accounts.store import AccountStore
 from beast.accounts.types import ApiKey, Scope
@@ -27,10 +28,6 @@ WAITING_MAX: Final = 256
 
 class AccessDeniedError(BeastError):
     """The request proves no key, or not one for this."""
-
-
-class TooManyError(BeastError):
-    """Too many keys wait to be looked up."""
 
 
 class Access:

@@ -13,3 +13,7 @@ class ConflictError(BeastError):
 
 class ReusedRequestError(UsageError):
     """An Idempotency-Key came with another request than the first time."""
+
+
+class TooManyError(BeastError):
+    """So many ask the same of the database that one more has to come back later."""

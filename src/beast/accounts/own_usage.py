@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from beast.accounts.errors import UnknownAccountError
+from beast.accounts.errors import TooManyError, UnknownAccountError
 from beast.accounts.months import month_of
 from beast.accounts.store import AccountStore, AssetCount, DayCount, LineUsage
 from beast.accounts.types import Alert, ApiKey
@@ -20,6 +20,9 @@ TOP: Final = 20
 ALERTS_MAX: Final = 100
 ASSETS_NS: Final = 60_000_000_000
 """How long a list of assets is told again: it takes a look at every record of the month."""
+READ_MAX: Final = 4
+"""Months read at once: owners who ask too often must not have all connections to the database."""
+WAITING_MAX: Final = 256
 ASSETS_S: Final = 2.0
 """How long that look may take."""
 KEPT_MAX: Final = 1024
@@ -104,14 +107,27 @@ class OwnUsage:
         self._unbooked = unbooked
         self._assets: OrderedDict[tuple[int, date], tuple[int, datetime, list[AssetCount]]] = OrderedDict()
         self._counting = asyncio.Lock()
+        self._free = asyncio.Semaphore(READ_MAX)
+        self._asked = 0
 
     async def of(self, key: ApiKey) -> Usage:
         """The month of one key.
 
         Raises:
             UnknownAccountError: The key, or its tier, is gone.
-            DatabaseUnavailableError: It can't be read now.
+            TooManyError: It can't be read now.
+            DatabaseUnavailableError: The same.
         """
+        if self._asked >= WAITING_MAX:
+            raise TooManyError("the usage of too many keys is being read", todo="try again in a moment")
+        self._asked += 1
+        try:
+            async with self._free:
+                return await self._read(key)
+        finally:
+            self._asked -= 1
+
+    async def _read(self, key: ApiKey) -> Usage:
         month = month_of(self._clock.wall_ns())
         begin = datetime.combine(month, time(), UTC)
         end = (begin + timedelta(days=32)).replace(day=1)

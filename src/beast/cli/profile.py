@@ -10,11 +10,13 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
+from beast.accounts.audit import Trail, command_line
 from beast.base.clock import SystemClock
 from beast.base.config_sources import load_config
 from beast.base.log import configure_logging
 from beast.cluster.modes import Profiles
 from beast.cluster.types import Change
+from beast.storage.database import Database
 from beast.storage.opening import open_database
 
 app = App(
@@ -61,20 +63,32 @@ def apply(name: str, /, *, as_json: AsJson = False, config: Path | None = None) 
     """
 
     async def work() -> None:
-        async with _profiles(config) as profiles:
-            _print_changes(await profiles.apply(name), as_json=as_json)
+        async with _database(config) as database:
+            profiles = Profiles(database, SystemClock())
+            await profiles.seed()
+            changes = await profiles.apply(name)
+            trail = Trail(database, SystemClock())
+            trail.put(command_line(), "profile.apply", {"profile": name, **{each.name: each.new for each in changes}})
+            await trail.flush()
+        _print_changes(changes, as_json=as_json)
 
     asyncio.run(work())
 
 
 @asynccontextmanager
 async def _profiles(file: Path | None) -> AsyncIterator[Profiles]:
-    config = load_config(file=file).config
-    configure_logging("warning", config.log_format)
-    async with open_database(config, application_name="beast-profile", max_size=2) as database:
+    async with _database(file) as database:
         profiles = Profiles(database, SystemClock())
         await profiles.seed()
         yield profiles
+
+
+@asynccontextmanager
+async def _database(file: Path | None) -> AsyncIterator[Database]:
+    config = load_config(file=file).config
+    configure_logging("warning", config.log_format)
+    async with open_database(config, application_name="beast-profile", max_size=2) as database:
+        yield database
 
 
 def _print_changes(changes: list[Change], *, as_json: bool) -> None:

@@ -12,8 +12,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.types import ExceptionHandlersMap
 
-from beast.accounts.access import AccessDeniedError, TooManyError
-from beast.accounts.errors import ConflictError, ReusedRequestError, UnknownAccountError
+from beast.accounts.access import AccessDeniedError
+from beast.accounts.errors import ConflictError, ReusedRequestError, TooManyError, UnknownAccountError
 from beast.base.errors import BeastError
 from beast.feeds.admin.rows import BatchError
 from beast.feeds.rows.files import RowsError
