@@ -83,6 +83,20 @@ async def test_a_profile_is_applied_whole_and_back(profiles: Profiles, parameter
     assert await parameters.load() == Parameters()
 
 
+async def test_a_profile_leaves_the_networks_of_the_place_alone(
+    profiles: Profiles, parameters: ParameterSync, database: Database
+) -> None:
+    await parameters.change({"source_exceptions": "10.0.0.0/8"})
+    assert "source_exceptions" not in {change.name for change in await profiles.diff("stress")}
+    await profiles.apply("stress")
+    assert (await parameters.load()).source_exceptions == "10.0.0.0/8"
+    await database.execute(
+        b"UPDATE application_parameter_profiles SET value = '\"192.0.2.0/24\"'"
+        b" WHERE profile = 'demo' AND name = 'source_exceptions'"
+    )
+    assert Change("source_exceptions", old="10.0.0.0/8", new="192.0.2.0/24") in await profiles.apply("demo")
+
+
 async def test_all_shipped_profiles_can_be_read_back(profiles: Profiles) -> None:
     assert await profiles.names() == sorted(shipped_profiles())
     for name in await profiles.names():

@@ -41,6 +41,11 @@ def read_profile(where: str, text: str) -> Parameters:
         raise BeastError(str(error), where=where) from error
 
 
+def _tuning(profile: Parameters) -> dict[str, object]:
+    """What a profile sets: all but the lists that it leaves empty."""
+    return {name: value for name, value in msgspec.structs.asdict(profile).items() if value != ""}
+
+
 class Profiles:
     """The profiles in the database, seeded from the shipped ones.
 
@@ -63,12 +68,13 @@ class Profiles:
         return await self._store.list_profiles()
 
     async def diff(self, name: str) -> list[Change]:
-        """What applying a profile would change.
+        """What applying a profile would change. A list that it leaves empty stays as it is: it is of the place.
 
         Raises:
             UsageError: There is no such profile, or one of its rows is not allowed.
         """
-        return changes(await self._parameters.load(), await self._read(name))
+        current = await self._parameters.load()
+        return changes(current, msgspec.structs.replace(current, **_tuning(await self._read(name))))
 
     async def apply(self, name: str) -> list[Change]:
         """Puts a profile into force on all nodes; returns what changed.
@@ -76,7 +82,7 @@ class Profiles:
         Raises:
             UsageError: There is no such profile, or one of its rows is not allowed. Nothing is changed.
         """
-        return await self._parameters.change(msgspec.structs.asdict(await self._read(name)))
+        return await self._parameters.change(_tuning(await self._read(name)))
 
     async def _read(self, name: str) -> Parameters:
         rows = await self._store.profile_rows(name)

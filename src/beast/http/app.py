@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Litestar, Request, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.enums import HttpMethod, ScopeType
+from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +18,7 @@ from beast.http.audit import TRAIL
 from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
 from beast.http.docs import DocsPage
 from beast.http.errors import EXCEPTION_HANDLERS, JSON, NO_ACCOUNTS, UNAUTHORIZED, Fault, FaultError
+from beast.http.methods import allowed_methods, as_get, with_allow
 from beast.http.routes import (
     admin,
     audit,
@@ -103,13 +104,13 @@ def accounts_of(services: Services) -> AccountAdmin:
 class Front:
     """What must hold before a route is chosen.
 
-    HEAD is GET whose body is not sent: the connection leaves it out, so the headers are the same. Under /admin/
-    nothing is told without the key, not even whether a path exists.
+    Under /admin/ nothing is told without the key, not even whether a path exists.
     """
 
-    def __init__(self, app: ASGIApp, key: AdminKey) -> None:
+    def __init__(self, app: Litestar, key: AdminKey) -> None:
         self._app = app
         self._key = key
+        self._methods = allowed_methods(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -117,9 +118,9 @@ class Front:
             if is_admin_path(scope["path"]) and not self._key.opens(_header(scope, ADMIN_HEADER)):
                 await _send(send, UNAUTHORIZED)
                 return
+            send = with_allow(send, scope["path"], self._methods)
             if scope["method"] == "HEAD":
-                scope = scope.copy()
-                scope["method"] = HttpMethod.GET
+                scope = as_get(scope)
         await self._app(scope, receive, send)
 
 
@@ -138,7 +139,7 @@ def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Trinity Beast",
         version=version("trinity-beast"),
-        description="Crypto prices from memory. Every GET takes HEAD too. The UDP side is in docs/protocol.md.",
+        description="Crypto prices from memory. GETs that change nothing take HEAD. UDP is in docs/protocol.md.",
         path="/docs",
         render_plugins=[DocsPage()],
         use_handler_docstrings=True,

@@ -3,7 +3,7 @@
 A price request's own errors come from the engine (`beast._fast.RESULTS`); the object is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -71,9 +71,10 @@ _BY_STATUS = {fault.status: fault for fault in (NOT_FOUND, METHOD_NOT_ALLOWED, B
 class FaultError(Exception):
     """A request ends with this answer."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(fault.message)
         self.fault = fault
+        self.headers = dict(headers or {})
 
 
 def error_body(code: str, message: str) -> bytes:
@@ -97,7 +98,7 @@ def _http_error(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 
 def _fault(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     assert isinstance(error, FaultError)
-    return Response(error.fault.body, status_code=error.fault.status, media_type=JSON)
+    return Response(error.fault.body, status_code=error.fault.status, media_type=JSON, headers=error.headers)
 
 
 def _denied(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -31,6 +31,7 @@ from beast.http.account_admin import AccountAdmin
 from beast.http.app import price_server
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.metrics import exposition
+from beast.http.server import HttpServer
 from beast.http.services import Services
 from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
@@ -64,6 +65,8 @@ class PriceSide:
         self._port = port
         self._health = port.health
         self._grace_s = grace_s
+        self._drained_ns = 0
+        """When all that was asked must have been answered, CLOCK_MONOTONIC; 0: nothing was asked yet."""
 
     # Start: in the order of what needs what. Stop: the node's stack unwound.
 
@@ -198,7 +201,7 @@ class PriceSide:
         node, engine = self._node, self.services.engine
         http = price_server(self.services, admin_key(node.config), node.parameters)
         await http.start()
-        node.stack.push_async_callback(http.stop, node.config.drain_s)
+        node.stack.push_async_callback(self._stop_http, http)
         runtime = Runtime(engine, on_connection=http.adopt, on_miss=tiers.on_miss)
         node.parameters.on_change(lambda new: runtime.set_park_wait(new.park_wait_ms))
         try:
@@ -213,11 +216,20 @@ class PriceSide:
     async def _drain(self, runtime: Runtime, tiers: Tiers) -> None:
         """Balancers have time to notice, then the workers answer what they have received."""
         await asyncio.sleep(self._grace_s)
+        self._drained_ns = self._node.clock.monotonic_ns() + round(self._node.config.drain_s * 1e9)
         await tiers.stop()
         try:
-            await runtime.stop(self._node.config.drain_s)
+            await runtime.stop(self._left_s())
         except TimeoutError:
             log.exception("app.worker_did_not_leave")
+
+    async def _stop_http(self, http: HttpServer) -> None:
+        """What the workers have left of the time for both is for what they gave away."""
+        await http.stop(self._left_s())
+
+    def _left_s(self) -> float:
+        left_ns = self._drained_ns - self._node.clock.monotonic_ns() if self._drained_ns else 0
+        return max(left_ns / 1e9, 0.0)
 
 
 def make_engine(config: Config) -> Engine:

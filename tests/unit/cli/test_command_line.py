@@ -1,6 +1,7 @@
 """The frame of the command line: help, exit codes, one clear line for a mistake."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -90,6 +91,27 @@ def test_modes_that_are_not_built_say_so(
     monkeypatch.setenv("SERVER_TYPE", mode)
     assert run(["serve"]) == 2
     assert mode in capsys.readouterr().err
+
+
+def test_ctrl_c_while_it_is_imported_shows_no_traceback() -> None:
+    program = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "cyclopts":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+import beast.__main__
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_ctrl_c_is_pythons_again_once_it_is_imported() -> None:
+    program = "import beast.__main__, signal; assert signal.getsignal(2) is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_light_command_imports_nothing_heavy() -> None:

@@ -2,41 +2,24 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import pytest
+from tests.fixtures.http_app import ADMIN, ADMIN_KEY, serving
 from tests.fixtures.services import make_services
 
 from beast.http.app import build_app
 from beast.http.health import Health, build_health_app
-from beast.http.server import HttpServer
 from beast.http.services import Services
 
 pytestmark = pytest.mark.anyio
 
-ADMIN_KEY = "an-admin-key-of-the-tests"
 KEY = {"X-API-Key": "tb_partner"}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
 def services() -> Services:
     return make_services()
-
-
-@asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    server = HttpServer(app)
-    await server.start(("127.0.0.1", 0))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
-        yield client
-    await server.stop(grace_s=1)
 
 
 @pytest.fixture
@@ -149,6 +132,32 @@ async def test_another_method_is_told_which_ones_are_allowed(
     assert answer.json()["error"] == "method_not_allowed"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/price", "GET, HEAD, OPTIONS"),
+        ("/price/", "GET, HEAD, OPTIONS"),
+        ("/prices", "GET, HEAD, OPTIONS, POST"),
+        ("/admin/exchange-feeds", "GET, HEAD, OPTIONS"),
+        ("/admin/exchange-feeds/save", "OPTIONS, POST"),
+        ("/admin/stress-reset", "GET, OPTIONS"),
+        ("/admin/eam/audit", "GET, OPTIONS"),
+    ],
+)
+async def test_options_and_refusals_tell_all_methods(client: httpx.AsyncClient, path: str, allowed: str) -> None:
+    for method, status in (("OPTIONS", 204), ("DELETE", 405)):
+        answer = await client.request(method, path, headers=ADMIN)
+        assert (answer.status_code, answer.headers["allow"]) == (status, allowed), method
+
+
+@pytest.mark.parametrize("path", ["/admin/stress-reset", "/admin/stress-reset/", "/admin/eam/audit"])
+async def test_head_changes_nothing(client: httpx.AsyncClient, services: Services, path: str) -> None:
+    services.engine.ask(b'{"api_key":"tb_partner","asset":"BTC"}')
+    answer = await client.head(path, headers=ADMIN)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, OPTIONS")
+    assert services.telemetry.stats().public["udp_requests"] == 1
+
+
 @pytest.mark.parametrize("path", ["/", "/nothing", "/price/BTC", "/schema"])
 async def test_an_unknown_path(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
@@ -165,13 +174,13 @@ async def test_admin_tells_nothing_without_the_key(client: httpx.AsyncClient, ke
 
 
 async def test_admin_status(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/admin/status", headers={"X-Admin-Key": ADMIN_KEY})
+    answer = await client.get("/admin/status", headers=ADMIN)
     assert answer.status_code == 200
     state = answer.json()
     assert (state["node"], state["assets"], state["keys"], state["ports"]) == ("test", 2, 3, {"http": 1})
     assert state["health"]["ready"] is True
     assert "tcp_requests" in state["counters"]
-    missing = await client.get("/admin/nothing", headers={"X-Admin-Key": ADMIN_KEY})
+    missing = await client.get("/admin/nothing", headers=ADMIN)
     assert missing.status_code == 404
 
 

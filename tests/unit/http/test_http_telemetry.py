@@ -4,16 +4,13 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tests.fixtures.http_app import ADMIN, ADMIN_KEY, serving
 from tests.fixtures.services import make_services
 
 from beast._fast import COUNTERS, PUBLIC_COUNTERS, monotonic_ns
@@ -24,33 +21,15 @@ from beast.http.health import Health, build_health_app
 from beast.http.metrics import count_states, exposition
 from beast.http.openmetrics import BOUNDS_NS, Family, write
 from beast.http.routes.telemetry import metrics_route
-from beast.http.server import HttpServer
 from beast.http.services import Services
 from beast.prices.types import Market
 
 pytestmark = pytest.mark.anyio
 
-ADMIN_KEY = "an-admin-key-of-the-tests"
-ADMIN = {"X-Admin-Key": ADMIN_KEY}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
 
 @pytest.fixture
 def services() -> Services:
     return make_services()
-
-
-@asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    server = HttpServer(app)
-    await server.start(("127.0.0.1", 0))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
-        yield client
-    await server.stop(grace_s=1)
 
 
 def read(text: str) -> dict[str, Metric]:
@@ -93,7 +72,7 @@ async def test_a_reset_leaves_the_collectors_counters_alone(services: Services) 
 async def test_many_prices_are_counted_in_turns(services: Services) -> None:
     services.catalogue.load([Market(exchange="okx", asset=f"A{n}", currency="USD") for n in range(60)])
     first = services.catalogue.instruments()[0]
-    services.engine.publish(first.id, b"1", 1, monotonic_ns() - 3600 * 10**9)
+    services.engine.publish(first.id, b"1", 1, monotonic_ns() - 60 * 10**9)
     counting = asyncio.ensure_future(count_states(services))
     assert await counting == {"stale": 1, "none": 59}
 

@@ -13,6 +13,7 @@ from beast.feeds.admin.audit import Audit
 from beast.feeds.admin.discover import Discovered
 from beast.http.audit import audit, note
 from beast.http.errors import BUSY, JSON, NO_RUN, FaultError
+from beast.http.methods import ACTS, no_head
 from beast.http.routes.exchanges import (
     INTEGER,
     TEXT,
@@ -53,6 +54,8 @@ async def sync(request: AnyRequest, services: TheServices) -> SyncedLists:
 @get(
     "/eam/audit",
     summary="Start the prewarm audit, or show how far one has come",
+    guards=[no_head],
+    opt={ACTS: True},
     responses={
         200: ResponseSpec(Audit, description="The audit of this id", generate_examples=False),
         202: ResponseSpec(Audit, description="The audit that runs now", generate_examples=False),

@@ -11,6 +11,7 @@ from litestar.params import SkipValidation
 
 from beast.engine.telemetry import Stats
 from beast.http.audit import audit
+from beast.http.methods import ACTS, no_head
 from beast.http.openmetrics import CONTENT_TYPE
 from beast.http.services import Services
 
@@ -23,7 +24,7 @@ async def get_stress_stats(services: TheServices) -> dict[str, object]:
     return _shown(services, services.telemetry.stats())
 
 
-@get("/stress-reset", summary="Move the base line of stress-stats to now")
+@get("/stress-reset", summary="Move the base line of stress-stats to now", guards=[no_head], opt={ACTS: True})
 async def get_stress_reset(request: Request[Any, Any, Any], services: TheServices) -> dict[str, object]:
     """Counts from zero for readers of stress-stats; answers with what there was until now."""
     stats = services.telemetry.reset()
