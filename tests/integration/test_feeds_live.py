@@ -1,12 +1,11 @@
 """Feeds against a real socket: a small exchange on loopback, the real engine, uvloop as in production."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 from picows import WSCloseCode, WSMsgType
-from tests.fixtures.exchange import FakeExchange, running_exchange
+from tests.fixtures.exchange import FakeExchange
 from tests.fixtures.feeds import House, feed, markets, until
 
 from beast.base.clock import ManualClock
@@ -23,19 +22,6 @@ NORMAL = 1000
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[FakeExchange]:
-    async with running_exchange() as running:
-        yield running
-
-
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    made = House()
-    yield made
-    await made.manager.stop()
 
 
 async def test_a_trade_becomes_a_price(house: House, exchange: FakeExchange) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from random import Random
 
 import msgspec
 import pytest
+from tests.fixtures.feeds import until
 
 from beast._fast import Engine
 from beast.feeds.following import follow_rows, load_rows
@@ -34,14 +35,6 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
 
 
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    made = Simulator(rate=20)
-    await made.start()
-    yield made
-    await made.stop()
-
-
 class House:
     def __init__(self, simulator: Simulator) -> None:
         self.engine = Engine(node="test", max_instruments=4096)
@@ -62,12 +55,6 @@ async def house(simulator: Simulator) -> AsyncIterator[House]:
     made = House(simulator)
     yield made
     await made.manager.stop()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110  # the engine tells nobody
-            await asyncio.sleep(0.02)
 
 
 def subscribed(exchange: SimulatedExchange, symbol: str, wanted: bool) -> bool:  # noqa: FBT001 - what is waited for

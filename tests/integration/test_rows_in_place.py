@@ -1,10 +1,8 @@
 """Rows that change under open connections: only what differs is asked for, and nothing else notices."""
 
-from collections.abc import AsyncIterator
-
 import msgspec
 import pytest
-from tests.fixtures.exchange import FakeExchange, Peer, running_exchange
+from tests.fixtures.exchange import FakeExchange, Peer
 from tests.fixtures.feeds import House, feed, markets, until
 
 from beast.feeds.rows.files import Exchange
@@ -18,19 +16,6 @@ FAREWELL = '{"op":"unsub","id":"{ID}","args":"{SYMBOLS}"}'
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[FakeExchange]:
-    async with running_exchange() as running:
-        yield running
-
-
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    made = House()
-    yield made
-    await made.manager.stop()
 
 
 def said(peer: Peer) -> list[tuple[str, list[str]]]:

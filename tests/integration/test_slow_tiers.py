@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from tests.fixtures.feeds import until
 from tests.fixtures.services import make_services
 from tests.fixtures.valkey import RealValkey, real_valkey
 
@@ -40,14 +41,6 @@ COLD = "ZEC"
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    made = Simulator(rate=20)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest.fixture
@@ -145,12 +138,6 @@ async def build(database: Database, simulator: Simulator, rows: list[Exchange]) 
             return house
 
         yield make
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - nobody is told
-            await asyncio.sleep(0.02)
 
 
 async def test_the_first_question_by_udp_is_answered_by_the_exchange_itself(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from tests.fixtures.exchange import FakeExchange, Peer, running_exchange
+from tests.fixtures.exchange import FakeExchange, Peer
 from tests.fixtures.feeds import House, feed, markets, until
 
 from beast.base.clock import SystemClock
@@ -86,12 +86,6 @@ class Room:
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[FakeExchange]:
-    async with running_exchange() as running:
-        yield running
 
 
 @pytest.fixture
