@@ -21,7 +21,7 @@ _HEAD: Final = "beast.head"
 def as_get(scope: Scope) -> Scope:
     """A HEAD request as the GET that it asks about: the connection leaves the body out, so the headers are the same."""
     scope = scope.copy()
-    scope["method"] = HttpMethod.GET
+    scope["method"] = HttpMethod.GET  # type: ignore[typeddict-unknown-key]  # of an HTTP request
     scope[_HEAD] = True  # type: ignore[typeddict-unknown-key]
     return scope
 

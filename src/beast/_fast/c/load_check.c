@@ -161,6 +161,57 @@ static bool names_source(beast_slice source, beast_slice exchange)
            source.ptr[exchange.len] == '-';
 }
 
+/* "name":7, where more stand than are listed. */
+static void perhaps_more(cursor *c, const char *name, size_t len)
+{
+    uint64_t more = 1;
+    cursor next = *c;
+    if (words(&next, name, len)) {
+        *c = next;
+        digits(c, &more);
+    }
+    if (more == 0)
+        c->at = NULL;
+}
+
+static bool goes_on(cursor *c)
+{
+    cursor next = *c;
+    bool comma = WORDS(&next, ",");
+    if (comma)
+        *c = next;
+    return comma;
+}
+
+/* What only a consensus says: who took part, who didn't and why, and how far apart they are. */
+static void sources(cursor *c)
+{
+    cursor next;
+    WORDS(c, ",\"sources_used\":[");
+    do {
+        WORDS(c, "\"");
+        if (text(c).len == 0)
+            c->at = NULL;
+    } while (goes_on(c));
+    WORDS(c, "]");
+    perhaps_more(c, ",\"sources_used_more\":", sizeof ",\"sources_used_more\":" - 1);
+    WORDS(c, ",\"sources_excluded\":[");
+    next = *c;
+    if (!WORDS(&next, "]")) {
+        do {
+            WORDS(c, "{\"exchange\":\"");
+            text(c);
+            WORDS(c, ",\"reason\":\"");
+            text(c);
+            WORDS(c, "}");
+        } while (goes_on(c));
+    }
+    WORDS(c, "]");
+    perhaps_more(c, ",\"sources_excluded_more\":", sizeof ",\"sources_excluded_more\":" - 1);
+    WORDS(c, ",\"spread_bps\":");
+    decimal(c);
+}
+
 beast_load_answer beast_load_read(const beast_load_expected *expected, const uint8_t *answer, size_t len)
 {
     cursor start = {answer, answer + len}, at = start, *c = &at;
@@ -178,6 +229,8 @@ beast_load_answer beast_load_read(const beast_load_expected *expected, const uin
     beast_slice source = text(c);
     WORDS(c, ",\"timestamp\":\"");
     timestamp(c);
+    if (c->at && same(exchange, (beast_slice){(const uint8_t *)"consensus", 9}))
+        sources(c);
     WORDS(c, ",\"age_ms\":");
     uint64_t age_ms = age(c);
     WORDS(c, ",\"state\":\"");
