@@ -1,13 +1,17 @@
 """beast why: why a running server answers an asset as it does."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from beast.cli.common import admin_get, exact, print_json
+
+WIDE: Final = 150
+"""Columns of a terminal in which everything finds room side by side."""
 
 app = App(
     name="why",
@@ -53,8 +57,9 @@ def _show(console: Console, told: dict[str, Any]) -> None:
         console.print(f"consensus: {price} {agreed.get('currency', '')}".rstrip())
     if told["rows_from"] == "memory":
         console.print("the database is away: row versions and rows that are switched off are not shown")
+    wide = console.width >= WIDE
     table = Table(box=None, pad_edge=False)
-    for title in ("", "source", "price", "age", "state", "link", "consensus", "row of", "why"):
+    for title in ("", "source", "price", "age", "state", "link", "consensus", *(("row of", "why") if wide else ())):
         table.add_column(title)
     for each in told["sources"]:
         table.add_row(
@@ -65,10 +70,24 @@ def _show(console: Console, told: dict[str, Any]) -> None:
             each["state"] or "none",
             _link(each),
             each["consensus"],
-            _version(each),
-            "; ".join(text for text in (each["why"], each["feed_why"], _held(each)) if text),
+            *((_version(each), _reasons(each)) if wide else ()),
         )
     console.print(table)
+    if not wide:
+        _show_reasons(console, told["sources"])
+
+
+def _show_reasons(console: Console, sources: list[dict[str, Any]]) -> None:
+    """Below the table, where a terminal has no room for them in it: a paragraph for each source, indented."""
+    for each in sources:
+        about = f"rows of {_version(each)}" if _version(each) else ""
+        text = "; ".join(part for part in (_reasons(each), about) if part)
+        if text:
+            console.print(Padding(f"{each['exchange']}: {text}", (0, 0, 0, 3)))
+
+
+def _reasons(source: dict[str, Any]) -> str:
+    return "; ".join(text for text in (source["why"], source["feed_why"], _held(source)) if text)
 
 
 def _link(source: dict[str, Any]) -> str:
