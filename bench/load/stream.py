@@ -93,7 +93,7 @@ async def serve_beast(form: str, rate: float, interval_ms: int) -> None:
             return SseSession(hub, digest, None), 200, HEADERS
         switch = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
         accept = (b"sec-websocket-accept", accept_key(WS_KEY).encode())
-        return WsSession(hub, digest, partial(admit, engine, KEY), clock.monotonic_ns), 101, [*switch, accept]
+        return WsSession(hub, digest, partial(admit, engine, KEY, None), clock.monotonic_ns), 101, [*switch, accept]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -102,7 +102,7 @@ async def serve_beast(form: str, rate: float, interval_ms: int) -> None:
         successor, status, headers = session()
         assert isinstance(successor, Successor)
         if scope["extensions"]["beast.hand_on"]["call"](successor, status, headers):
-            successor.open(admit(engine, KEY, ["BTC"], None))
+            successor.open(admit(engine, KEY, None, ["BTC"], None))
         while engine.drain_usage()[1]:
             pass
 

@@ -20,7 +20,7 @@ from beast.base.home import HomeLock
 from beast.base.tasks import Tasks
 from beast.engine.machine import claim_port, client_host, raise_file_limit
 from beast.engine.presence import Presence, presence_path
-from beast.serving.node import HealthPort, Node, follow_parameters, suppressed
+from beast.serving.node import NAMED, HealthPort, Node, follow_parameters, suppressed
 from beast.serving.prices import PriceSide, demo_key
 from beast.storage.opening import open_database
 
@@ -90,7 +90,7 @@ class Server:
         for kind, port in (("http", config.http_port), ("health", config.health_port), ("udp", config.udp_port)):
             claim_port(kind, config.host, port)
         ports = {"health": await self._port.start(stack, config.host, config.health_port)}
-        database = await stack.enter_async_context(open_database(config))
+        database = await stack.enter_async_context(open_database(config, named=NAMED))
         stack.push_async_callback(self._tasks.cancel)
         node = Node(
             config=config,

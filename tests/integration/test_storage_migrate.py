@@ -36,7 +36,7 @@ def empty_url(postgres: EmbeddedPostgres) -> Iterator[str]:
 def shape(url: str) -> list[tuple[object, ...]]:
     columns = (
         "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND table_name !~ '^_?yoyo' ORDER BY 1, 2"
+        " WHERE table_schema = 'public' AND table_name !~ '^(_?yoyo|pg_stat_statements)' ORDER BY 1, 2"
     )
     with psycopg.connect(url) as connection:
         return connection.execute(columns).fetchall()

@@ -88,6 +88,8 @@ class Access:
         async with self._free:
             now_ns = self._clock.monotonic_ns()
             row = await self._store.key_by_digest(digest)
+            if row is not None and row.enabled:
+                await self._store.touch_key(key_id=row.id, now=utc(self._clock.wall_ns()))
         self._known[digest] = (now_ns, row)
         self._known.move_to_end(digest)
         while len(self._known) > KNOWN_MAX:

@@ -39,6 +39,12 @@ SELECT s.*
 FROM api_keys AS k JOIN api_keys_shown AS s USING (id)
 WHERE k.key_hash = %(key_hash)s;
 
+-- name: touch_key
+UPDATE api_keys
+SET last_used_at = %(now)s
+WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < %(now)s::timestamptz - interval '1 minute')
+RETURNING id;
+
 -- name: lock_line
 -- The key and all that share its quota, in the order of their ids, as counting locks them.
 SELECT id

@@ -8,8 +8,11 @@ import msgspec
 from beast.accounts.types import Alert, ApiKey, State, Tier, User
 from beast.storage.database import Database
 from beast.storage.queries import Queries
+from beast.storage.statements import Named
 
 _QUERIES = Queries("beast.accounts")
+KEY_LOOKUP = Named.of("beast_key_lookup", _QUERIES["key_by_digest"])
+KEY_TOUCH = Named.of("beast_key_touch", _QUERIES["touch_key"])
 
 
 class PackedKeys(msgspec.Struct, frozen=True):
@@ -49,6 +52,10 @@ class AssetCount(msgspec.Struct, frozen=True):
     answers: int
 
 
+class _Touched(msgspec.Struct, frozen=True):
+    id: int
+
+
 class AccountStore:
     """Statements of `queries.sql` as methods. Every method may raise DatabaseUnavailableError."""
 
@@ -79,7 +86,12 @@ class AccountStore:
 
     async def key_by_digest(self, digest: bytes) -> ApiKey | None:
         """The key with this SHA-256."""
-        return await self._database.fetch_one(_QUERIES["key_by_digest"], {"key_hash": digest}, row=ApiKey)
+        found = await self._database.fetch_named(KEY_LOOKUP, {"key_hash": digest}, row=ApiKey)
+        return found[0] if found else None
+
+    async def touch_key(self, *, key_id: int, now: datetime) -> None:
+        """Notes that a key is in use, to the minute: answers of the workers are noted when they are booked."""
+        await self._database.fetch_named(KEY_TOUCH, {"id": key_id, "now": now}, row=_Touched)
 
     async def list_tiers(self) -> list[Tier]:
         """All tiers, the smallest first."""

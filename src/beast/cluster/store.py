@@ -8,8 +8,10 @@ import msgspec
 from beast.base.clock import Clock
 from beast.storage.database import Database
 from beast.storage.queries import Queries
+from beast.storage.statements import Named
 
 _QUERIES = Queries("beast.cluster")
+PARAMETERS_LOAD = Named.of("beast_parameters_load", _QUERIES["list_parameters"])
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ class ParameterStore:
 
     async def list_parameters(self) -> list[Row]:
         """The parameters that are not left to their built-in values."""
-        return await self._database.fetch(_QUERIES["list_parameters"], row=Row)
+        return await self._database.fetch_named(PARAMETERS_LOAD, {}, row=Row)
 
     async def set_parameters(self, values: Mapping[str, object]) -> None:
         """Sets several parameters at once, or none."""

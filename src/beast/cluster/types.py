@@ -106,6 +106,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         int, Meta(ge=0, le=43_200, description="So long a draft that went live is watched; 0: not at all")
     ] = 1_440
 
+    rollup_refresh_s: Annotated[
+        int, Meta(ge=0, le=86_400, description="Seconds between two refreshes of the daily usage; 0: never")
+    ] = 300
     db_max_open: Annotated[int, Meta(ge=2, le=1_000, description="Database connections of a node at most")] = 12
     db_max_idle: Annotated[int, Meta(ge=2, le=1_000, description="Those kept open; always equals db_max_open")] = 12
 

@@ -27,6 +27,7 @@ from beast.http.routes import (
     exchange_shadow,
     exchanges,
     feeds_health,
+    insights,
     keys,
     prices,
     stream,
@@ -39,6 +40,8 @@ from beast.http.routes import (
 from beast.http.server import HttpServer
 from beast.http.services import Services
 from beast.http.stream.hub import Hub, running
+
+ADMIN_ROOMS = (admin, telemetry, exchanges, exchange_shadow, eam, feeds_health, insights, why)
 
 
 def price_server(services: Services, admin_key: str, parameters: ParameterSync) -> HttpServer:
@@ -68,13 +71,15 @@ def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASG
             Router(
                 "/admin",
                 route_handlers=[
-                    *(
-                        route
-                        for room in (admin, telemetry, exchanges, exchange_shadow, eam, feeds_health, why)
-                        for route in room.ROUTES
-                    ),
+                    *(route for room in ADMIN_ROOMS for route in room.ROUTES),
                     *(route for room in (keys, users, tiers, usage, audit) for route in room.ROUTES),
                 ],
+                guards=[key.guard],
+                security=[{"admin_key": []}],
+            ),
+            Router(
+                "/dashboard/api",
+                route_handlers=insights.DASHBOARD_ROUTES,
                 guards=[key.guard],
                 security=[{"admin_key": []}],
             ),

@@ -9,12 +9,13 @@ from litestar.handlers import BaseRouteHandler
 from litestar.utils import normalize_path
 
 ADMIN_HEADER = "x-admin-key"
+ADMIN_ROOTS = ("/admin", "/dashboard/api/admin")
 
 
 def is_admin_path(path: str) -> bool:
-    """Whether the router would look for this path under /admin/."""
+    """Whether the router would look for this path where only the operator may."""
     path = normalize_path(path)
-    return path == "/admin" or path.startswith("/admin/")
+    return any(path == root or path.startswith(f"{root}/") for root in ADMIN_ROOTS)
 
 
 class AdminKey:

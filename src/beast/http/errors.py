@@ -64,6 +64,7 @@ NO_RUN = Fault(404, "not_found", "there is no audit of this id; the last ten are
 BUSY = Fault(409, "busy", "one of these is running already; try again when it has ended")
 NO_ACCOUNTS = Fault(503, "unavailable", "this server has no accounts")
 NO_ADMIN = Fault(503, "unavailable", "this server has no exchange admin")
+NO_INSIGHTS = Fault(503, "unavailable", "this server has no insights")
 
 _BY_STATUS = {fault.status: fault for fault in (NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE, INTERNAL)}
 

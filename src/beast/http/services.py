@@ -13,6 +13,7 @@ from beast.feeds.watch.watching import Watching
 from beast.http.account_admin import AccountAdmin
 from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.health import Health, HealthReport
+from beast.insights.service import InsightService
 from beast.prices.catalogue import Catalogue
 from beast.prices.tiers import Tiers
 
@@ -59,6 +60,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     watching: Watching | None = None
     """What knows how the exchanges fare, and explains prices."""
+    insights: InsightService | None = None
+    """What the database can tell."""
 
     accounts: AccountAdmin | None = None
     """What keeps keys, users and tiers, and tells their usage."""

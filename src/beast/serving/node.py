@@ -9,19 +9,24 @@ from importlib.metadata import version
 
 import msgspec
 
+from beast.accounts.store import KEY_LOOKUP, KEY_TOUCH
 from beast.base.clock import Clock
 from beast.base.config import Config
 from beast.base.tasks import Tasks
 from beast.cluster.modes import Profiles
 from beast.cluster.parameters import ParameterSync
+from beast.cluster.store import PARAMETERS_LOAD
 from beast.cluster.types import Parameters
 from beast.http.health import Health, build_health_app
 from beast.http.openmetrics import write
 from beast.http.routes.telemetry import metrics_route
 from beast.http.server import HttpServer
+from beast.insights.rollup import Refresher
 from beast.storage.database import Database, DatabaseUnavailableError
 
 PROBE_S = 2.0
+NAMED = (KEY_LOOKUP, KEY_TOUCH, PARAMETERS_LOAD)
+"""Statements that are asked so often that each connection has them prepared."""
 
 
 async def nothing_yet() -> str:
@@ -83,6 +88,9 @@ async def follow_parameters(config: Config, database: Database, clock: Clock, ta
     sync.on_change(apply)
     tasks.spawn("parameters", sync.run())
     tasks.spawn("profiles", Profiles(database, clock).seed())
+    refresher = Refresher(database)
+    sync.on_change(refresher.tune)
+    tasks.spawn("daily rollup", refresher.run())
     return sync
 
 

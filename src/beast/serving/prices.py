@@ -33,6 +33,7 @@ from beast.http.exchange_admin import ExchangeAdmin
 from beast.http.metrics import exposition
 from beast.http.server import HttpServer
 from beast.http.services import Services
+from beast.insights.service import InsightService
 from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 from beast.prices.tiers import Tiers
@@ -115,6 +116,7 @@ class PriceSide:
             watching=watching,
             exchange_admin=exchanges,
             accounts=AccountAdmin(database, clock, usage, operator_key=admin_key(config)),
+            insights=InsightService(database, config.node, clock),
         )
         await self._open_doors(slow.tiers)
         self._port.expose = partial(exposition, self.services)

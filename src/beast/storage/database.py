@@ -18,6 +18,7 @@ from beast.base.errors import BeastError
 from beast.base.log import mask_text
 from beast.base.retry import Backoff
 from beast.storage.queries import Queries
+from beast.storage.statements import Named, Statements
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 Parameters = Mapping[str, Any] | Sequence[Any] | None
@@ -55,6 +56,7 @@ class Database:
         statement_timeout_ms: The server ends a statement that takes longer; 0: never.
         connect_timeout_s: How long open() and a waiting caller wait for a connection.
         application_name: How the connections are named in pg_stat_activity.
+        statements: Prepared on each connection, for fetch_named().
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Database:
         statement_timeout_ms: int = 30_000,
         connect_timeout_s: float = 10.0,
         application_name: str = "beast",
+        statements: Statements | None = None,
     ) -> None:
         self.url = url
+        self.statements = statements or Statements()
         # A dead peer is noticed within half a minute, also by a connection that only listens.
         self._arguments: dict[str, Any] = {
             "application_name": application_name,
@@ -86,6 +90,7 @@ class Database:
             min_size=min_size,
             max_size=max_size,
             timeout=connect_timeout_s,
+            configure=self.statements.configure,
             # A connection that broke while it lay idle (a server restarted) is replaced before anyone gets it.
             check=AsyncConnectionPool.check_connection,
             open=False,
@@ -153,6 +158,21 @@ class Database:
         """The first row of a statement, or None."""
         async with self.connection() as connection, connection.cursor(row_factory=class_row(row)) as cursor:
             return await (await cursor.execute(query, parameters)).fetchone()
+
+    async def fetch_named(self, statement: Named, parameters: Mapping[str, Any], *, row: type[Row]) -> list[Row]:
+        """All rows of a named statement; sent as it is where it is not prepared."""
+        if self.statements.is_prepared(statement):
+            try:
+                # EXECUTE takes no values apart: psycopg quotes them on this side.
+                async with (
+                    self.connection() as connection,
+                    psycopg.AsyncClientCursor(connection, row_factory=class_row(row)) as cursor,
+                ):
+                    return await (await cursor.execute(statement.execute, parameters)).fetchall()
+            except (psycopg.errors.InvalidSqlStatementName, psycopg.errors.FeatureNotSupported):
+                # A pooler gave us another session, or a newer node's migration has changed what it returns.
+                self.statements.lost(statement)
+        return await self.fetch(statement.text, parameters, row=row)
 
     async def execute(self, query: bytes, parameters: Parameters = None) -> int:
         """Runs a statement; returns the number of rows it touched."""

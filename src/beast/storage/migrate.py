@@ -46,7 +46,7 @@ def migrate(url: str) -> list[str]:
     applied: list[str] = []
     folder = importlib.resources.files("beast.storage").joinpath("migrations")
     with backend, importlib.resources.as_file(folder) as path:
-        backend.execute(f"SELECT pg_advisory_lock({_LOCK_KEY})")
+        backend.execute("SELECT pg_advisory_lock(:key)", {"key": _LOCK_KEY})
         backend.ensure_internal_schema_updated()
         for migration in backend.to_apply(read_migrations(str(path))):
             try:

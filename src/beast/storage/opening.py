@@ -1,7 +1,7 @@
 """One way to the database for the server and for every command."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
@@ -9,6 +9,7 @@ from beast.base.config import Config
 from beast.storage.database import Database
 from beast.storage.embedded import EmbeddedPostgres
 from beast.storage.migrate import migrate
+from beast.storage.statements import Named, Statements
 
 
 @asynccontextmanager
@@ -35,14 +36,21 @@ async def database_url(config: Config) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_database(
-    config: Config, *, application_name: str = "beast", max_size: int = 12
+    config: Config, *, application_name: str = "beast", max_size: int = 12, named: Sequence[Named] = ()
 ) -> AsyncIterator[Database]:
     """A connected Database whose tables are up to date.
+
+    Args:
+        config: Names the database, or the home that keeps one.
+        application_name: How its connections are named in pg_stat_activity.
+        max_size: Connections at most.
+        named: Statements to prepare on each connection.
 
     Raises:
         BeastError: It can't be started, reached or migrated.
     """
     async with database_url(config) as url:
         await asyncio.to_thread(migrate, url)
-        async with Database(url, application_name=application_name, max_size=max_size) as database:
+        pool = Database(url, application_name=application_name, max_size=max_size, statements=Statements(*named))
+        async with pool as database:
             yield database

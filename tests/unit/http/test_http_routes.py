@@ -201,6 +201,8 @@ async def test_the_description_names_every_path(client: httpx.AsyncClient) -> No
     assert set(description["paths"]) == {
         *("/price", "/prices", "/stream", "/ws", "/exchanges", "/assets"),
         *("/admin/status", "/admin/stress-stats", "/admin/stress-reset", "/admin/feeds/health", "/admin/why"),
+        *("/admin/usage/summary", "/admin/db-insights", "/admin/db-insights/reset", "/admin/sql"),
+        "/dashboard/api/admin/daily-rollup",
         *(f"/admin/exchange-{rows}{change}" for rows in ("feeds", "assets") for change in ("", "/save", "/toggle")),
         *(f"/admin/eam/{work}" for work in ("sync", "audit", "discover")),
         *(f"/admin/exchange-shadow{work}" for work in ("", "/{number}", "/start", "/promote", "/reject")),
