@@ -197,6 +197,42 @@ def test_an_unreadable_fault_says_how_to_write_one(flag: str) -> None:
         faults.parse(flag)
 
 
+def stamps(frames: list[bytes]) -> list[int]:
+    return [int(json.loads(frame)["data"][0]["tradeId"]) for frame in frames if b'"data"' in frame and b"BTC" in frame]
+
+
+def test_duplicates_come_again_behind_the_first() -> None:
+    wire = Wire()
+    wire.fault("duplicate", every=1)
+    told = stamps(wire.wait(20))
+    assert len(told) > len(set(told)) >= 10
+    assert all(told.count(number) == 2 for number in told[:-8])
+
+
+def test_reordered_frames_are_overtaken_and_none_is_lost() -> None:
+    wire, orderly = Wire(), Wire()
+    wire.fault("reorder", every=3, ms=2_000)
+    told = stamps(wire.wait(20))
+    wire.exchange.faults.clear()
+    told += stamps(wire.wait(5))
+    assert told != sorted(told)
+    assert sorted(told) == stamps(orderly.wait(25))
+
+
+@pytest.mark.parametrize(
+    ("args", "shift_ms"), [({"ahead_ms": 5_000}, 5_000), ({"ahead_ms": 0, "behind_ms": 700}, -700)]
+)
+def test_a_skewed_exchange_dates_all_by_its_own_clock(args: dict[str, float], shift_ms: int) -> None:
+    wire, right = Wire(), Wire()
+    wire.fault("skew", 10, **args)
+    pairs = zip(wire.wait(9), right.wait(9), strict=True)
+    shifts = [int(json.loads(a)["data"][0]["ts"]) - int(json.loads(b)["data"][0]["ts"]) for a, b in pairs]
+    assert set(shifts) == {shift_ms}
+    assert wire.exchange.wall_ns() - right.exchange.wall_ns() == shift_ms * 10**6
+    assert wire.wait(2)
+    assert wire.exchange.wall_ns() == wire.clock.wall_ns()
+
+
 def test_the_seed_decides_the_schedule() -> None:
     names = list(DIALECTS)
     first, again, other = (list(islice(faults.schedule(seed, names, 60.0), 200)) for seed in (1, 1, 2))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from beast.base.clock import Clock
+from beast.feeds.simulator import faults
 from beast.feeds.simulator.faults import Fault, Faults
 from beast.feeds.simulator.market import Instrument
 from beast.feeds.simulator.session import Dialect, Link, Session
@@ -45,8 +46,9 @@ class SimulatedExchange:
         return self._clock.monotonic_ns()
 
     def wall_ns(self) -> int:
-        """Wall time, ns since 1970."""
-        return self._clock.wall_ns()
+        """What its clock says, ns since 1970."""
+        skew = self.faults.get("skew")
+        return self._clock.wall_ns() + (faults.skew_ns(skew) if skew else 0)
 
     def note(self, symbol: str, *, subscribed: bool) -> None:
         """Counts a symbol that was subscribed or taken off."""

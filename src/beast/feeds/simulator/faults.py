@@ -20,22 +20,30 @@ KINDS: dict[str, dict[str, float | str]] = {
     "malformed": {"every": 1},
     "schema": {"member": ""},
     "slow": {"ms": 2000},
+    "duplicate": {"every": 2},
+    "reorder": {"every": 3, "ms": 700},
+    "skew": {"ahead_ms": 30000, "behind_ms": 0},
     "spike": {"factor": 10.0, "symbol": ""},
     "refuse": {},
     "rest": {},
+    "too_many": {},
 }
 """Every kind with its arguments and their defaults.
 
 silence: nothing is sent, but protocol pings are answered. half_open: nothing at all comes back.
 disconnect: every connection ends, at once for code 0, else by a close frame. malformed: one frame in `every` is cut.
 schema: the members that hold prices, or `member` alone, have another name from now on.
-slow: frames and REST answers come late. spike: prices times `factor`, of one symbol or of all.
-refuse: new WebSocket connections get 503. rest: REST requests get 503.
+slow: frames and REST answers come late. duplicate: one frame in `every` comes twice. reorder: one in `every` is so
+late that others overtake it. skew: its clock is ahead or behind. spike: prices times `factor`, of one symbol or
+of all.
+refuse: new WebSocket connections get 503. rest: REST requests get 503. too_many: both get 429.
 """
 
 PRICE_MEMBERS = (b"price", b"px", b"p", b"last")
 """What the dialects whose frames are objects call a trade's price, or a ticker's."""
 
+AGAIN_NS = 300_000_000
+"""Behind the first, a frame that comes twice comes again."""
 LARGEST_NUMBER = 65535
 """No argument may be larger, nor any below zero."""
 
@@ -111,6 +119,15 @@ class Faults:
         """All that are in force."""
         return [fault for kind in list(self._set) if (fault := self.get(kind))]
 
+    def late_ns(self, number: int) -> list[int]:
+        """When each copy of a frame is to be sent, in ns from now; a fault of the order makes it late."""
+        reorder, duplicate = self.get("reorder"), self.get("duplicate")
+        astray = reorder is not None and number % max(1, int(reorder.number("every"))) == 0
+        late = [int(reorder.number("ms") * 1_000_000) if reorder is not None and astray else 0]
+        if duplicate is not None and number % max(1, int(duplicate.number("every"))) == 0:
+            late.append(late[0] + AGAIN_NS)
+        return late
+
     def on_trade(self, trade: Trade, instrument: Instrument) -> Trade:
         """The trade as the faults in force let it be told."""
         if self._set:
@@ -145,7 +162,16 @@ def _schema(fault: Fault, frame: bytes, _number: int) -> bytes:
     return frame
 
 
-TRADE_FAULTS: dict[str, Callable[[Fault, Trade, Instrument], Trade]] = {"spike": _spike}
+def _skew(fault: Fault, trade: Trade, _instrument: Instrument) -> Trade:
+    return msgspec.structs.replace(trade, time_ns=trade.time_ns + skew_ns(fault))
+
+
+def skew_ns(fault: Fault) -> int:
+    """By how much a clock is ahead."""
+    return int((fault.number("ahead_ms") - fault.number("behind_ms")) * 1_000_000)
+
+
+TRADE_FAULTS: dict[str, Callable[[Fault, Trade, Instrument], Trade]] = {"spike": _spike, "skew": _skew}
 FRAME_FAULTS: dict[str, Callable[[Fault, bytes, int], bytes]] = {
     "malformed": _malformed,
     "schema": _schema,

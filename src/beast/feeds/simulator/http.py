@@ -74,6 +74,8 @@ class Application:
             await asyncio.sleep(slow.number("ms") / 1000)
         if exchange.faults.get("rest"):
             return 503, {"error": "refused by the simulator"}
+        if exchange.faults.get("too_many"):
+            return 429, {"error": "too many requests"}
         return rest.answer(name, exchange, f"/{rest_of_path}", query, post=method == "POST")
 
     def _control_request(self, request: str, query: Mapping[str, str], body: bytes) -> Reply:

@@ -132,6 +132,7 @@ class Session:
         self.frames_sent = 0
         self._link = link
         self._late: deque[tuple[int, bytes]] = deque()
+        self._astray: list[tuple[int, bytes]] = []
         now_ns = exchange.now_ns()
         keep_alive = exchange.dialect.keep_alive
         self.opened_ns = self.heard_ns = self.sent_ns = now_ns
@@ -191,6 +192,11 @@ class Session:
             return
         while self._late and self._late[0][0] <= now_ns:
             self._put(self._late.popleft()[1])
+        if self._astray:
+            due = [each for each in self._astray if each[0] <= now_ns]
+            self._astray = [each for each in self._astray if each[0] > now_ns]
+            for _, frame in due:
+                self._put(frame)
         dialect = self.exchange.dialect
         keep_alive = dialect.keep_alive
         if dialect.beat and now_ns >= self._next_beat_ns:
@@ -215,9 +221,14 @@ class Session:
         faults = self.exchange.faults
         if self.deaf() or faults.get("silence"):
             self._late.clear()
+            self._astray.clear()
             return
         self.frames_sent += 1
         frame = faults.on_frame(frame, self.frames_sent)
+        now, *later = faults.late_ns(self.frames_sent)
+        self._astray += [(self.exchange.now_ns() + late_ns, frame) for late_ns in ([now] if now else []) + later]
+        if now:
+            return
         slow = faults.get("slow")
         if slow or self._late:
             delay_ns = int(slow.number("ms") * 1_000_000) if slow else 0

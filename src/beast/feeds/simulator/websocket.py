@@ -100,6 +100,9 @@ def router(exchanges: Mapping[str, SimulatedExchange]) -> Callable[[WSUpgradeReq
         if exchange.faults.get("refuse"):
             refusal = WSUpgradeResponse.create_error_response(503, b"refused by the simulator\n")
             return WSUpgradeResponseWithListener(refusal, None)
+        if exchange.faults.get("too_many"):
+            refusal = WSUpgradeResponse.create_error_response(429, b"too many requests\n")
+            return WSUpgradeResponseWithListener(refusal, None)
         return Connection(exchange, target)
 
     return route
