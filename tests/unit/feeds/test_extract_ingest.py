@@ -98,6 +98,31 @@ def test_a_trade_without_a_time_is_dated_by_the_clock(feeder: Feeder) -> None:
     assert feeder.held() == ("7", WALL, NOW)
 
 
+def test_a_connection_that_comes_back_with_an_older_trade_than_rest_has_told_is_not_believed(feeder: Feeder) -> None:
+    feeder.ingest.feed(frame(("BTC-USD", "1", WALL)), NOW, WALL)
+    feeder.engine.publish(BTC, b"3", WALL + 10 * S, NOW + 10 * S, tier=3)
+    feeder.connect(NOW + 11 * S)
+    feeder.ingest.feed(frame(("BTC-USD", "2", WALL + 5 * S)), NOW + 11 * S, WALL + 11 * S)
+    assert feeder.held() == ("3", WALL + 10 * S, NOW + 10 * S)
+    feeder.ingest.feed(frame(("BTC-USD", "4", WALL + 6 * S)), NOW + 12 * S, WALL + 12 * S)
+    assert feeder.held() == ("4", WALL + 6 * S, NOW + 12 * S)
+    feeder.engine.publish(BTC, b"5.0", WALL + 20 * S, NOW + 20 * S, tier=3)
+    feeder.connect(NOW + 21 * S)
+    feeder.ingest.feed(frame(("BTC-USD", "5", WALL + 15 * S)), NOW + 21 * S, WALL + 21 * S)  # the same one
+    assert feeder.held() == ("5", WALL + 15 * S, NOW + 21 * S)
+
+
+def test_a_trade_whose_price_can_not_be_read_leaves_no_price_quiet(feeder: Feeder) -> None:
+    later = NOW + 20 * S
+    feeder.ingest.feed(frame(("BTC-USD", "1", WALL)), NOW, WALL)
+    assert feeder.state(later) == "quiet"
+    for bad in (b'{"c":"t","d":[{"s":"ETH-USD","p":null}]}', b'{"c":"t","d":[{"s":"BTC-USD","price_v2":3}]}'):
+        feeder.ingest.feed(bad, NOW + S, WALL + S)
+        assert (feeder.state(NOW + S), feeder.state(later)) == ("live", "stale")
+        feeder.ingest.feed(frame(("BTC-USD", "2", WALL + S)), NOW + S, WALL + S)
+        assert feeder.state(later) == "quiet"
+
+
 def test_a_backfilled_trade_is_fresh_since_its_own_time_only(feeder: Feeder) -> None:
     feeder.engine.set_ttl_ms(13_000)
     feeder.ingest.feed(frame(("BTC-USD", "1", WALL - 12 * S)), NOW, WALL)

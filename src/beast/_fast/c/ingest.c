@@ -248,7 +248,11 @@ static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_
     /* A trade told again proves a price anew, but wasn't received now; nor does it confirm itself. */
     if (what == OUTDATED || (what == TOLD_AGAIN && at->belief.waiting))
         return BEAST_COUNTER_trades_outdated;
+    /* What a connection tells first may be older than what REST has told since; what it tells next is new. */
+    bool first = at->epoch != ingest->epoch;
     at->epoch = ingest->epoch;
+    if (first && beast_price_was_told_later(config->table, at->instrument, at->time_ns, at->value))
+        return BEAST_COUNTER_trades_outdated;
     if (what == NEWS && !believe(ingest, at, band))
         return BEAST_COUNTER_trades_held;
     publish(ingest, at);
@@ -300,6 +304,8 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
         beast_count(counters, BEAST_COUNTER_frames_ignored, 1);
         ingest->intake.empty++;
     }
+    if (trades->bad_prices || trades->nameless || trades->overflow)
+        ingest->epoch = beast_link_doubt(ingest->link); /* they were newer trades, but of what price, or whose? */
     beast_price_flush(ingest->config.table, received_ns);
     if (result.published)
         sample_visible(ingest, received_ns);

@@ -58,6 +58,7 @@ typedef struct beast_origin {
     double band;      /* negative: as the rules say */
     uint32_t weight;
     bool held;        /* a newer trade waits to be confirmed */
+    bool by_rest;     /* REST told it */
     bool dirty;       /* a consensus that one of its sources has changed: in the table's list */
     struct beast_origin *consensus;  /* that this is a source of; NULL: none */
     struct beast_origin *next;       /* all of a layout's consensus */

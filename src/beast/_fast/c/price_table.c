@@ -154,6 +154,7 @@ void beast_origin_publish(beast_origin *origin, const beast_quote *quote, const 
     origin->time_ns = quote->time_ns;
     origin->value = quote->value;
     origin->held = false;
+    origin->by_rest = quote->tier >= 3;
     uint32_t sequence = write_begin(slot);
     atomic_store_explicit(&slot->epoch, quote->epoch, memory_order_relaxed);
     atomic_store_explicit(&slot->received_ns, quote->received_ns, memory_order_relaxed);
@@ -177,6 +178,13 @@ void beast_origin_forget(beast_origin *origin, const uint8_t *tail, uint32_t tai
         write_tail(origin->slot, tail, tail_len);
     write_end(origin->slot, sequence);
     origin->time_ns = -1;
+}
+
+bool beast_price_was_told_later(const beast_price_table *table, uint32_t id, int64_t time_ns, double value)
+{
+    const int64_t lag_ns = 2000000000; /* REST may say a little later what a connection says at once */
+    const beast_origin *origin = beast_table_origin(table, id);
+    return origin && origin->by_rest && origin->value != value && origin->time_ns - time_ns > lag_ns;
 }
 
 /* The price of one of a consensus' sources is no longer what it was. */

@@ -133,6 +133,9 @@ void beast_price_hold(beast_price_table *table, uint32_t id);
 /* What came may have been a newer trade, that nobody can read: until the next one is published the price is never quiet. */
 void beast_price_doubt(beast_price_table *table, uint32_t id);
 
+/* Whether REST has told another price later than `time_ns`: then a trade of that time is not the last one. */
+bool beast_price_was_told_later(const beast_price_table *table, uint32_t id, int64_t time_ns, double value);
+
 /* Writer only. */
 /* `text` is decimal as above; right to some 15 digits. */
 double beast_decimal_value(const uint8_t *text, uint32_t len);
