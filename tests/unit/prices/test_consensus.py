@@ -1,5 +1,6 @@
 """The consensus: its promise, and the compiled one against its readable twin."""
 
+import json
 from hashlib import sha256
 
 import pytest
@@ -42,6 +43,68 @@ def test_no_minority_moves_it_by_more_than_the_honest_spread(honest: list[Vote],
     prices = [vote.price for vote in honest]
     assert min(prices) <= votes[moved].price <= max(prices)
     assert abs(votes[moved].price - honest[alone].price) <= max(prices) - min(prices)
+
+
+def a_minority(honest: list[Vote], wild: list[Vote]) -> list[Vote]:
+    """As many of the wild as have less weight than the honest."""
+    room, few = sum(vote.weight for vote in honest) - 1, []
+    for vote in wild:
+        if vote.weight <= room:
+            few.append(vote)
+            room -= vote.weight
+    return few
+
+
+@given(
+    st.lists(st.builds(Vote, st.floats(99.0, 101.0), st.integers(1, 5), st.just("live")), min_size=1, max_size=12),
+    st.lists(st.tuples(st.sampled_from(["low", "high", "honest", "beside"]), st.integers(1, 5)), max_size=12),
+    st.integers(0, 500),
+    st.randoms(),
+)
+def test_no_minority_that_conspires_moves_it_either(
+    honest: list[Vote], plot: list[tuple[str, int]], outlier_bps: int, rng: object
+) -> None:
+    prices = [vote.price for vote in honest]
+    lies = {"low": 5e-324, "high": 1e308, "honest": max(prices), "beside": max(prices) * 1.02}
+    votes = honest + a_minority(honest, [Vote(lies[how], weight, "live") for how, weight in plot])
+    rng.shuffle(votes)  # type: ignore[attr-defined]
+    for find in (find_consensus, compiled):
+        chosen = find(votes, outlier_bps=outlier_bps)[0]
+        assert chosen is not None
+        assert min(prices) <= votes[chosen].price <= max(prices)
+
+
+def test_half_of_the_weight_is_no_minority() -> None:
+    votes = [Vote(1.0, 3, "live"), Vote(100.0, 1, "live"), Vote(100.1, 2, "live")]
+    assert find_consensus(votes, outlier_bps=100).chosen == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(9_900, 10_100), st.integers(1, 5)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.sampled_from([1, 9_000, 11_000, 10**12]), st.integers(1, 5)), max_size=8),
+    st.integers(1, 6),
+    st.randoms(),
+)
+def test_what_clients_are_told_keeps_the_promise_and_the_quorum(
+    honest: list[tuple[int, int]], wild: list[tuple[int, int]], quorum: int, rng: object
+) -> None:
+    few = a_minority([Vote(0, weight, "live") for _, weight in honest], [Vote(*each, "live") for each in wild])
+    sources = [*honest, *((int(vote.price), vote.weight) for vote in few)]
+    rng.shuffle(sources)  # type: ignore[attr-defined]
+    asked = Asked([f"x{number}" for number in range(len(sources))], quorum=quorum)
+    rows = [(n, "BTC", f"x{n}", "USD", n, n, weight, None) for n, (_, weight) in enumerate(sources)]
+    asked.engine.load_instruments([*rows, (127, "BTC", "consensus", "USD", 0, 0)])
+    for number, (price, _) in enumerate(sources):
+        asked.publish(number, b"%d" % price)
+    asked.engine.sweep(NOW)
+    answer = json.loads(asked.ask())
+    if "error" in answer:
+        assert answer["error"] == "unavailable"
+        votes = [Vote(float(price), weight, "live") for price, weight in sources]
+        assert find_consensus(votes, outlier_bps=100).standings.count("live") < quorum
+        return
+    assert len(answer["sources_used"]) >= quorum
+    assert min(price for price, _ in honest) <= answer["price"] <= max(price for price, _ in honest)
 
 
 @given(st.lists(LIVE, min_size=1, max_size=20), st.integers(0, 500))
