@@ -77,16 +77,26 @@ class RestPrices:
         clock: The time.
         urls: Says where to ask instead, for a simulator.
         tls: For https; the machine's trust store unless given.
+        transport: How requests travel; over the network unless given.
     """
 
     def __init__(
-        self, rows: Rows, *, clock: Clock, urls: Urls | None = None, tls: ssl.SSLContext | None = None
+        self,
+        rows: Rows,
+        *,
+        clock: Clock,
+        urls: Urls | None = None,
+        tls: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._rows = rows
         self._clock = clock
         self._urls = urls or (lambda _name, original: original)
         self._client = httpx.AsyncClient(
-            verify=tls or ssl.create_default_context(), trust_env=False, headers={"user-agent": "trinity-beast"}
+            verify=tls or ssl.create_default_context(),
+            trust_env=False,
+            headers={"user-agent": "trinity-beast"},
+            transport=transport,
         )
         self._exchanges: dict[str, _Exchange] = {}
         self._asking: dict[tuple[str, str], asyncio.Task[Quote | None]] = {}

@@ -1,0 +1,100 @@
+"""What the exchanges really did: every trade, as it was made, as it was told, and when it came to us."""
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from beast.feeds.simulator.types import Trade
+
+_IDS = re.compile(rb"(?<![0-9.])[0-9]{6,9}(?![0-9.])")
+_NUMBER = re.compile(rb'"sequence_num":([0-9]+)')
+RESOLUTIONS = (1, 1_000, 1_000_000)
+"""Of the times that exchanges write, in ns."""
+
+
+@dataclass(slots=True)
+class Made:
+    """One trade."""
+
+    exchange: str
+    asset: str
+    number: int
+    price: str
+    told: str
+    """The price that the exchange tells over its WebSocket, which a spike makes another one."""
+    at_ns: int
+    """CLOCK_MONOTONIC."""
+    skewed: bool
+    seen: list[tuple[int, int]] = field(default_factory=list)
+    """(CLOCK_MONOTONIC, wire) of each time that a frame with it came, whatever had been done to the frame."""
+
+
+@dataclass(slots=True)
+class WireTruth:
+    """What came over one wire."""
+
+    newest: dict[str, int] = field(default_factory=dict)
+    """The highest trade of each asset that came in any form."""
+    last: int | None = None
+    """Where the exchange numbers its frames."""
+    missing: set[int] = field(default_factory=set)
+    """Numbers that others have overtaken and that never came."""
+
+
+class Truth:
+    """Remembers everything."""
+
+    def __init__(self) -> None:
+        self.wires: dict[int, WireTruth] = defaultdict(WireTruth)
+        self.sequenced: list[tuple[str, int, set[int]]] = []
+        self.runs: dict[tuple[str, str], int] = defaultdict(int)
+        """How many spiked trades of a market came one after another, the last time that any came."""
+        self._spiking: dict[tuple[str, str], bool] = defaultdict(bool)
+        self._by_id: dict[tuple[str, int], Made] = {}
+        self._told: dict[tuple[str, str, str, int], list[Made]] = defaultdict(list)
+        self._history: dict[tuple[str, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
+
+    def made(self, exchange: str, asset: str, true: Trade, told: Trade, at_ns: int) -> None:
+        made = Made(exchange, asset, true.id, true.price, told.price, at_ns, told.time_ns != true.time_ns)
+        self._by_id[exchange, true.id] = made
+        for price, time_ns in {(told.price, told.time_ns), (true.price, true.time_ns)}:
+            for resolution in RESOLUTIONS:
+                self._told[exchange, asset, price, time_ns // resolution * resolution].append(made)
+        times, prices = self._history[exchange, asset]
+        times.append(at_ns)
+        prices.append(true.price)
+
+    def heard(self, exchange: str, wire: int, frame: bytes, now_ns: int) -> None:
+        there = self.wires[wire]
+        if number := _NUMBER.search(frame):
+            self._count(there, int(number[1]))
+        for word in _IDS.findall(frame):
+            made = self._by_id.get((exchange, int(word)))
+            if made is None:
+                continue
+            made.seen.append((now_ns, wire))
+            if made.number > there.newest.get(made.asset, 0):
+                there.newest[made.asset] = made.number
+                self._follow_spike((exchange, made.asset), spiked=made.told != made.price)
+
+    def _follow_spike(self, market: tuple[str, str], *, spiked: bool) -> None:
+        if spiked:
+            self.runs[market] = self.runs[market] + 1 if self._spiking[market] else 1
+        self._spiking[market] = spiked
+
+    def find(self, exchange: str, asset: str, price: str, time_ns: int) -> list[Made]:
+        """The trades that this may be."""
+        return self._told.get((exchange, asset, price, time_ns), [])
+
+    def were_last(self, exchange: str, asset: str, since_ns: int, until_ns: int) -> list[str]:
+        """The prices that were a market's last at some moment between the two."""
+        times, prices = self._history[exchange, asset]
+        first = max(bisect_right(times, since_ns) - 1, 0)
+        return prices[first : bisect_right(times, until_ns)]
+
+    def _count(self, there: WireTruth, number: int) -> None:
+        if there.last is not None and number > there.last + 1:
+            there.missing.update(range(there.last + 1, number))
+        there.missing.discard(number)
+        there.last = number if there.last is None else max(there.last, number)
