@@ -6,7 +6,8 @@
 One price is published `rate` times a second. Told are: the processor time of the server, by event and in percent of one
 core; the time from a price's publication to its arrival at a client, p50 and p99 (Beast looks for changes every
 `interval` ms, the plain app writes at once); what the server's resident memory grew by, per client. The plain app is
-the least that does the job: one task per client, which waits for the next event and writes the ready bytes.
+the least that does the job: one task per client, which waits for the next event and writes the ready bytes. A run is
+kept as one line in bench/results/stream.jsonl.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from bench.load.report import keep, machine
 
 from beast._fast import Engine, monotonic_ns
 from beast.base.clock import SystemClock
@@ -190,7 +192,7 @@ class Server:
 
 @contextlib.contextmanager
 def started(form: str, rate: float, interval_ms: int) -> Iterator[Server]:
-    command = ["taskset", "-c", "0", sys.executable, __file__, "--serve", form]
+    command = ["taskset", "-c", "0", sys.executable, "-m", "bench.load.stream", "--serve", form]
     command += ["--rate", str(rate), "--interval", str(interval_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -293,17 +295,23 @@ def main() -> None:
             serve_plain(asked.rate) if asked.serve == "plain" else serve_beast(asked.serve, asked.rate, asked.interval)
         )
         uvloop.run(serve)
+    about = machine()
     os.sched_setaffinity(0, {1})
+    results: list[dict[str, Any]] = []
     costs: dict[str, list[float]] = {}
     for _ in range(asked.rounds):
         for form in [asked.only] if asked.only else REQUESTS:
             figures = measure(form, asked.clients, asked.rate, asked.seconds, asked.interval)
             costs.setdefault(form, []).append(figures["cpu_us_per_event"])
+            results.append(figures)
             print(json.dumps(figures), flush=True)
     if "plain" in costs:
         for form in costs.keys() - {"plain"}:
             ratios = [theirs / ours for ours, theirs in zip(costs[form], costs["plain"], strict=True)]
-            print(json.dumps({"form": form, "plain_over_beast": round(statistics.median(ratios), 2)}))
+            results.append({"form": form, "plain_over_beast": round(statistics.median(ratios), 2)})
+            print(json.dumps(results[-1]))
+    flags = {name: getattr(asked, name) for name in ("clients", "rate", "seconds", "interval", "rounds", "only")}
+    keep("stream", flags, results, about)
 
 
 if __name__ == "__main__":
