@@ -485,6 +485,8 @@ class Ingest:
         other symbols, frames of trades that held none.
         """
 
+    def touched(self) -> list[int]:
+        """The instruments that the last frame had trades of, published or not, held back or outdated."""
     def symbols(self) -> list[tuple[bytes, int, int, int, int, int, int, int, int]]:
         """How each symbol fares.
 

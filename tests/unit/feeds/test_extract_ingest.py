@@ -186,6 +186,16 @@ def test_symbols_are_looked_up_without_prefix_and_folded() -> None:
     assert feeder.count("trades_unmapped") == {"trades_unmapped": 1}
 
 
+def test_the_last_frame_tells_whose_trades_it_had(feeder: Feeder) -> None:
+    assert feeder.ingest.touched() == []
+    feeder.ingest.feed(frame(("ETH-USD", "2", WALL), ("NOPE", "1", WALL), ("BTC-USD", "1", WALL)), NOW, WALL)
+    assert feeder.ingest.touched() == [ETH, BTC]
+    feeder.ingest.feed(frame(("BTC-USD", "3", WALL - S)), NOW, WALL)
+    assert feeder.ingest.touched() == [BTC]  # outdated, but it was told
+    feeder.ingest.feed(b'{"c":"other"}', NOW, WALL)
+    assert feeder.ingest.touched() == []
+
+
 def test_new_symbols_keep_the_order_of_those_that_stay(feeder: Feeder) -> None:
     feeder.ingest.feed(frame(("BTC-USD", "1", WALL)), NOW, WALL)
     feeder.ingest.set_symbols([(b"ETH-USD", ETH), (b"BTC-USD", BTC), *((f"S{i}".encode(), 100 + i) for i in range(50))])

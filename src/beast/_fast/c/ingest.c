@@ -37,6 +37,8 @@ struct beast_ingest {
     beast_ingest *next, **from; /* in the list of all */
     beast_numbering numbering; /* of its frames */
     beast_gaps gaps;
+    uint32_t n_touched;
+    uint32_t touched[BEAST_TRADES_MAX];
     uint32_t mask;    /* of the table of entries: open addressing, at most half full */
     entry *entries;
     beast_extraction extraction;
@@ -242,6 +244,7 @@ static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_
     double band = at ? beast_price_band(config->table, at->instrument) : -1;
     if (band < 0)
         return BEAST_COUNTER_trades_unmapped;
+    ingest->touched[ingest->n_touched++] = at->instrument;
     if (trade->sequenced)
         beast_follow(&at->numbering, trade->sequence_first, trade->sequence, received_ns, at->instrument, &ingest->gaps);
     news what = take_in(at, trade, received_ns, wall_ns, config->backfill_ns);
@@ -276,6 +279,7 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
 {
     beast_counters *counters = ingest->config.counters;
     beast_ingested result = {.kind = beast_extract(ingest->config.plan, frame, len, &ingest->extraction)};
+    ingest->n_touched = 0;
     beast_count(counters, BEAST_COUNTER_frames, 1);
     ingest->intake.frames++;
     beast_link_proven(ingest->link, received_ns);
@@ -315,6 +319,12 @@ beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, siz
 beast_intake beast_ingest_intake(const beast_ingest *ingest)
 {
     return ingest->intake;
+}
+
+uint32_t beast_ingest_touched(const beast_ingest *ingest, const uint32_t **instruments)
+{
+    *instruments = ingest->touched;
+    return ingest->n_touched;
 }
 
 /* Looks again at a symbol's trade that waits; false: it still does. */

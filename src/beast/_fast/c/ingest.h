@@ -61,6 +61,9 @@ void beast_ingest_backfill(beast_ingest *ingest, int64_t backfill_ns);
 beast_ingested beast_ingest_feed(beast_ingest *ingest, const uint8_t *frame, size_t len, int64_t received_ns,
                                  int64_t wall_ns);
 
+/* The instruments that the last frame had trades of, whatever became of these; good until the next one. */
+uint32_t beast_ingest_touched(const beast_ingest *ingest, const uint32_t **instruments);
+
 /* Publishes what waits and what other exchanges have come to confirm. */
 void beast_ingests_sweep(const beast_ingests *all, int64_t now_ns);
 

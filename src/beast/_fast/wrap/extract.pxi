@@ -93,6 +93,7 @@ cdef extern from "ingest.h":
         int64_t to_ns
         uint32_t instrument
 
+    uint32_t beast_ingest_touched(const beast_ingest *ingest, const uint32_t **instruments)
     uint32_t beast_ingest_gaps(beast_ingest *ingest, beast_gap *out)
     ctypedef struct beast_symbol:
         beast_slice symbol
@@ -340,6 +341,12 @@ cdef class Ingest:
         """What came over it; see _core.pyi."""
         cdef beast_intake told = beast_ingest_intake(self._ingest)
         return told.frames, told.trades, told.bad_prices, told.unmapped, told.empty
+
+    def touched(self):
+        """The instruments that the last frame had trades of; see _core.pyi."""
+        cdef const uint32_t *instruments
+        cdef uint32_t n = beast_ingest_touched(self._ingest, &instruments)
+        return [instruments[i] for i in range(n)]
 
     def symbols(self):
         """How each symbol fares; see _core.pyi."""

@@ -37,7 +37,7 @@ from beast.feeds.recording.file import (
     Symbols,
     read_blocks,
 )
-from beast.feeds.rows.plan import compile_plan, lookup_key
+from beast.feeds.rows.plan import compile_plan
 from beast.feeds.types import Feed
 
 LEAP_NS: Final = 7 * 86_400 * 10**9
@@ -75,27 +75,14 @@ class Told(msgspec.Struct):
 
 
 class _Reader:
-    """What reads the frames of a link, and knows whose prices they bring."""
+    """What reads the frames of a link."""
 
     def __init__(self, engine: Engine, opened: Opened, feed: Feed) -> None:
         self.opened = opened
-        self._feed = feed
-        self._plan = Plan(compile_plan(feed))
-        self._symbols = dict[bytes, int]()
-        self.ingest = Ingest(engine, self._plan, opened.link, backfill_ns=opened.backfill_ns)
-
-    def set_symbols(self, symbols: Sequence[tuple[bytes, int]]) -> None:
-        self._symbols = dict(symbols)
-        self.ingest.set_symbols(symbols)
+        self.ingest = Ingest(engine, Plan(compile_plan(feed)), opened.link, backfill_ns=opened.backfill_ns)
 
     def set_feed(self, feed: Feed) -> None:
-        self._feed, self._plan = feed, Plan(compile_plan(feed))
-        self.ingest.set_plan(self._plan)
-
-    def markets(self, frame: bytes) -> list[int]:
-        """The instruments that the frame has trades of."""
-        keys = (lookup_key(self._feed, wire.decode()).encode() for wire, *_ in self._plan.extract(frame)[1])
-        return [self._symbols[key] for key in keys if key in self._symbols]
+        self.ingest.set_plan(Plan(compile_plan(feed)))
 
 
 class Digest:
@@ -168,7 +155,7 @@ class Replay:
             except (ValueError, KeyError, OverflowError) as error:
                 raise BeastError(f"contradicts itself: {event.__class__.__name__}: {error!r}", where="replay") from None
             if self._watch and isinstance(event, Frame):
-                yield from self._tell(self._readers[event.reader].markets(event.raw))
+                yield from self._tell(self._readers[event.reader].ingest.touched())
         self.told.last_ns = self.wall_ns
         yield from self.look()
 
@@ -302,7 +289,7 @@ class Replay:
             case Opened(_, reader, exchange):
                 self._readers[reader] = _Reader(self.engine, event, self._feeds[exchange])
             case Symbols(_, reader, symbols):
-                self._readers[reader].set_symbols(symbols)
+                self._readers[reader].ingest.set_symbols(symbols)
             case Replanned(_, reader):
                 played = self._readers[reader]
                 played.set_feed(self._feeds[played.opened.exchange])
