@@ -22,6 +22,7 @@ from beast.engine.machine import claim_port, client_host, raise_file_limit
 from beast.engine.presence import Presence, presence_path
 from beast.serving.node import NAMED, HealthPort, Node, follow_parameters, suppressed
 from beast.serving.prices import PriceSide, demo_key
+from beast.serving.recording import RecordTo
 from beast.storage.opening import open_database
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,8 @@ class Options(msgspec.Struct, frozen=True):
     ready_file: Path | None = None
     grace_s: float = 0.0
     """Seconds between telling balancers and taking no more requests."""
+    record: RecordTo | None = None
+    """Where to record what the exchanges send."""
 
 
 class Server:
@@ -102,7 +105,7 @@ class Server:
             ports=ports,
             started_ns=self._started_ns,
         )
-        self.prices = PriceSide(node, self._port, grace_s=self.options.grace_s)
+        self.prices = PriceSide(node, self._port, grace_s=self.options.grace_s, record=self.options.record)
         await self.prices.start()
         await self._become_ready(node)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,11 +23,12 @@ from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
 from beast.base.log import configure_logging
 from beast.base.tasks import Tasks
+from beast.cli.sizes import size_of
 from beast.cluster.parameters import ParameterSync
 from beast.cluster.types import Parameters
 from beast.feeds.following import load_rows, products_of
 from beast.feeds.manager import FeedManager
-from beast.feeds.recording.recorder import LEAST_BYTES, PartWriter, Recorder, new_head
+from beast.feeds.recording.recorder import PartWriter, Recorder, new_head
 from beast.feeds.recording.tap import TappedEngine
 from beast.feeds.rows.files import Exchange, read_rows
 from beast.feeds.simulator import Simulator
@@ -39,7 +39,6 @@ from beast.storage.opening import open_database
 
 LOOK_S: Final = 0.2
 """Between two looks at whether the disk still takes what comes, in seconds."""
-_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 app = App(
     name="record",
@@ -78,7 +77,7 @@ def record(
     config = load_config({"feeds": feeds}).config
     configure_logging(config.log_level, config.log_format)
     folder = out or config.home / "recordings"
-    limit = size_of(max_size)
+    limit = size_of(max_size, "--max-size")
     figures = uvloop.run(
         _record(config, exchange or [], rows or [], folder=folder, max_bytes=limit, seconds=minutes * 60)
     )
@@ -88,15 +87,6 @@ def record(
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures.items() if count)
         sys.stdout.write(f"{folder}: {told}\n")
     return 0
-
-
-def size_of(text: str) -> int:
-    """A size in bytes, with or without a decimal unit: 1GB, 500M. Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,15})([KMGT]?)B?", text.upper())
-    size = int(found[1]) * _UNITS[found[2]] if found else 0
-    if size < LEAST_BYTES:
-        raise UsageError(f"{text!r} is no size of {LEAST_BYTES} bytes at least", where="--max-size", todo="such as 1GB")
-    return size
 
 
 async def _record(

@@ -14,7 +14,9 @@ from beast.base.config_sources import LoadedConfig, load_config
 from beast.base.errors import UsageError
 from beast.base.log import configure_logging
 from beast.cli.demo import Screen, free_ports
+from beast.cli.sizes import size_of
 from beast.cli.terminal import ctrl_c_for_us_alone
+from beast.serving.recording import RecordTo
 
 app = App(
     name="serve",
@@ -22,6 +24,7 @@ app = App(
   beast serve --demo
   beast serve --feeds sim --http-port 0 --udp-port 0 --health-port 0
   beast serve --config /etc/beast.toml
+  beast serve --record /var/lib/beast/recordings --record-max-size 20GB
   SERVER_TYPE=APP_SERVER DATABASE_URL=postgresql://... beast serve --host 0.0.0.0""",
 )
 
@@ -36,6 +39,8 @@ def serve(
     config: Path | None = None,
     home: Path | None = None,
     ready_file: Path | None = None,
+    record: Path | None = None,
+    record_max_size: str = "1GB",
     grace: Annotated[float, Parameter(validator=Number(gte=0, lte=600))] = 0.0,
     node: str | None = None,
     host: str | None = None,
@@ -57,6 +62,8 @@ def serve(
         config: TOML file; else BEAST_CONFIG.
         home: Folder for everything kept on this machine.
         ready_file: Written (as JSON) once everything listens and the first prices are in.
+        record: Folder for a recording of what the exchanges send, from the first connection on: see beast replay.
+        record_max_size: Of all recordings in that folder, such as 500MB: the oldest files are removed.
         grace: Seconds between /health/ready turning false and the doors closing.
         node: This server's name in every answer.
         host: Address to listen on.
@@ -93,7 +100,8 @@ def serve(
         loaded, remarks = free_ports(quiet(loaded))
         screen = Screen(Console(highlight=False), remarks)
     configure_logging(loaded.config.log_level, loaded.config.log_format)
-    server = Server(loaded.config, Options(demo=demo, ready_file=ready_file, grace_s=grace))
+    to = RecordTo(record, size_of(record_max_size, "--record-max-size")) if record else None
+    server = Server(loaded.config, Options(demo=demo, ready_file=ready_file, grace_s=grace, record=to))
     with ctrl_c_for_us_alone():
         uvloop.run(server.run(screen.show if screen else None))
     return 0

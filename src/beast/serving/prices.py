@@ -22,6 +22,7 @@ from beast.engine.runtime import Runtime
 from beast.engine.telemetry import Telemetry
 from beast.feeds.following import follow_rows, load_rows, products_of
 from beast.feeds.manager import FeedManager
+from beast.feeds.recording.tap import TappedEngine
 from beast.feeds.rest.slow_tiers import SlowTiers
 from beast.feeds.shadow.observer import Prices
 from beast.feeds.simulator import Simulator
@@ -38,6 +39,7 @@ from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 from beast.prices.tiers import Tiers
 from beast.serving.node import HealthPort, Node, probe
+from beast.serving.recording import RecordTo, ServedRecording
 from beast.serving.shadow import start_shadow
 from beast.usage.pipeline import Reports, UsagePipeline, rings_folder
 from beast.usage.postgres import PostgresSink
@@ -56,16 +58,18 @@ class PriceSide:
         node: The process it is part of.
         port: Its health port, which listens already.
         grace_s: Seconds between telling balancers and taking no more requests.
+        record: Where to record what the exchanges send; None: nowhere.
     """
 
     services: Services
     """What the routes answer from; there once `start` has returned."""
 
-    def __init__(self, node: Node, port: HealthPort, *, grace_s: float) -> None:
+    def __init__(self, node: Node, port: HealthPort, *, grace_s: float, record: RecordTo | None = None) -> None:
         self._node = node
         self._port = port
         self._health = port.health
         self._grace_s = grace_s
+        self._record = record
         self._drained_ns = 0
         """When all that was asked must have been answered, CLOCK_MONOTONIC; 0: nothing was asked yet."""
 
@@ -79,8 +83,9 @@ class PriceSide:
         usage = await self._start_usage(engine)
         keys = await self._start_keys(engine, usage)
         node.parameters.on_change(partial(steer, engine, keys))
-        catalogue = Catalogue(engine, max_instruments=config.max_instruments, announce=usage.tell_names)
-        feeds = await self._start_feeds(engine, catalogue)
+        tap = self._start_recording(engine)
+        catalogue = Catalogue(tap or engine, max_instruments=config.max_instruments, announce=usage.tell_names)
+        feeds = await self._start_feeds(engine, catalogue, tap)
         slow = self._start_slow_tiers(engine, catalogue, feeds)
         watching = Watching(
             engine, catalogue, feeds, database, refresh=slow.tiers.refresh, node=config.node, clock=clock
@@ -162,7 +167,20 @@ class PriceSide:
         await node.tasks.unless_failed(keys.loaded())
         return keys
 
-    async def _start_feeds(self, engine: Engine, catalogue: Catalogue) -> FeedManager:
+    def _start_recording(self, engine: Engine) -> TappedEngine | None:
+        """From before the first row is loaded until after the last connection is closed."""
+        node = self._node
+        if self._record is None:
+            return None
+        recording = ServedRecording(
+            self._record, engine, node.clock, version=node.version, max_instruments=node.config.max_instruments
+        )
+        node.stack.push_async_callback(recording.close)
+        node.parameters.on_change(recording.steer)
+        node.tasks.spawn("recording", recording.watch(partial(self._health.degrade, "recording")))
+        return recording.tap
+
+    async def _start_feeds(self, engine: Engine, catalogue: Catalogue, tap: TappedEngine | None) -> FeedManager:
         node = self._node
         store = FeedStore(node.database)
         rows, unreadable = await load_rows(store)
@@ -172,11 +190,11 @@ class PriceSide:
             await simulator.start()
             node.stack.push_async_callback(simulator.stop)
             urls = addresses(simulator)
-        feeds = FeedManager(engine, catalogue, urls=urls, clock=node.clock)
+        feeds = FeedManager(engine, catalogue, urls=urls, clock=node.clock, tap=tap)
         node.stack.push_async_callback(feeds.stop)
         node.parameters.on_change(lambda new: feeds.set_backfill(new.backfill_ms))
         await feeds.apply(rows, unreadable)
-        node.tasks.spawn("price sweep", sweep(engine, node.clock))
+        node.tasks.spawn("price sweep", sweep(tap or engine, node.clock))
         node.tasks.spawn("exchange health", feeds.watch(self._health.degrade))
         follow = follow_rows(store, feeds, node.database, partial(self._health.degrade, "exchanges"))
         node.tasks.spawn("feed rows", follow)

@@ -96,6 +96,7 @@ def test_modes_that_are_not_built_say_so(
 def test_ctrl_c_while_it_is_imported_shows_no_traceback() -> None:
     program = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 
 class Finder:
     def find_spec(self, name, path, target=None):
@@ -110,7 +111,8 @@ import beast.__main__
 
 
 def test_ctrl_c_is_pythons_again_once_it_is_imported() -> None:
-    program = "import beast.__main__, signal; assert signal.getsignal(2) is signal.default_int_handler"
+    ours = "signal.default_int_handler"
+    program = f"import signal; signal.signal(2, {ours}); import beast.__main__; assert signal.getsignal(2) is {ours}"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
