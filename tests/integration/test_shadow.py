@@ -14,6 +14,7 @@ from beast.base.tasks import Tasks
 from beast.cluster.types import Parameters
 from beast.feeds.following import follow_rows, load_rows, products_of
 from beast.feeds.manager import FeedManager
+from beast.feeds.rows.files import Exchange
 from beast.feeds.shadow.change import change_of
 from beast.feeds.shadow.keeper import Keeper
 from beast.feeds.shadow.observer import Prices
@@ -126,10 +127,13 @@ async def reaches(node: Node, number: int, **members: Any) -> DraftDetail:
     return await draft(node, number)
 
 
+def example() -> Exchange:
+    found = example_exchange()
+    return found._replace(feed=msgspec.structs.replace(found.feed, connect_interval_ms=0))
+
+
 def binance() -> Change:
-    example = example_exchange()
-    feed = msgspec.structs.replace(example.feed, connect_interval_ms=0)
-    return change_of(example._replace(feed=feed))
+    return change_of(example())
 
 
 async def test_a_new_exchange_that_agrees_goes_live_by_itself_and_no_client_sees_it_before(node: Node) -> None:
@@ -200,3 +204,80 @@ async def test_an_edited_row_falls_back_when_its_exchange_changes_its_schema(nod
     # Once a version: the rows before it fit no better, and stay all the same.
     await asyncio.sleep(4 * MINUTE_S)
     assert (await node.keeper.store.versions("okx"))[0] == newest
+
+
+async def test_a_wrong_rest_path_never_goes_live_either(node: Node) -> None:
+    await until(lambda: node.price("okx", "BTC"))
+    made = await start(node, Change({"name": "okx", "rest_price_path": "data.0.lastSz"}))
+
+    async def asked() -> bool:
+        minutes = (await draft(node, made.id)).minutes_past
+        return sum("by REST" in minute.why for minute in minutes) > 1
+
+    await until(asked)
+    found = await draft(node, made.id)
+    assert (found.state in {"shadow", "agreeing"}, found.ripe) == (True, False)
+
+
+async def test_where_a_person_decides_it_waits_for_one(node: Node) -> None:
+    made = await start(node, Change({"name": "okx", "display_name": "Okay"}), auto=False)
+    ripe = await reaches(node, made.id, ripe=True)
+    assert (ripe.state, ripe.waits_for) == ("agreeing", "a person")
+    version = await node.keeper.store.promote(made.id, who="ada", at=node.keeper._now())
+    live = await draft(node, made.id)
+    assert (live.state, live.ended_by, live.version) == ("live", "ada", version)
+    async with asyncio.timeout(2):
+        await until(lambda: (row := node.feeds.row("okx", "BTC")) and row[0].display_name == "Okay")
+
+
+async def test_an_exchange_that_is_off_or_has_no_peers_needs_a_person(node: Node) -> None:
+    await node.database.execute(b"UPDATE exchange_asset_map SET currency = 'EUR' WHERE exchange = 'gateio'")
+    alone = await start(node, Change({"name": "gateio", "display_name": "Gate"}))
+    await until(lambda: node.price("okx", "BTC"))
+    # Its REST side would be asked for markets in a currency that it has not.
+    off = await start(node, Change({"name": "kraken", "display_name": "Kraken, anew", "rest_ticker_url": ""}))
+    for made, what in ((alone, "no other exchange prices its assets"), (off, "no other exchange prices its assets")):
+        found = await reaches(node, made.id, ripe=True)
+        assert what in found.waits_for
+        assert found.state == "shadow"
+    # One that others price, switched off by somebody who had a reason.
+    await node.database.execute(b"UPDATE exchange_asset_map SET currency = 'USDT' WHERE exchange = 'kraken'")
+    await reaches(node, off.id, ripe=True, waits_for="a person: the exchange is switched off")
+    assert node.noted == []
+
+
+async def test_prices_that_part_from_the_others_fall_back_too(node: Node, simulator: Simulator) -> None:
+    made = await start(node, binance())
+    await reaches(node, made.id, state="live")
+    await until(lambda: node.price("binance", "BTC"))
+    simulator.fault("binance", "spike", factor=1.5)
+    fallen = await reaches(node, made.id, state="fallen_back")
+    assert "assets are off the others" in fallen.reason
+    assert fallen.base is None
+    await until(lambda: "binance" not in {status.name for status in node.feeds.status()})
+    assert node.catalogue.find("binance", "BTC") is None
+
+
+async def test_a_draft_outlives_the_server_and_only_one_node_runs_it(
+    node: Node, database: Database, simulator: Simulator
+) -> None:
+    node.keeper.tune(Parameters(shadow_minutes=6))
+    other = Node(database, simulator)
+    other.keeper.tune(Parameters(shadow_minutes=6))
+    await other.start()
+    try:
+        made = await start(node, binance())
+        await reaches(node, made.id, agreed=2)
+        assert simulator.exchanges["binance"].accepted == 1
+        leading = node if node.keeper._leads else other
+        await leading.stop()
+        found = await reaches(node, made.id, state="live")
+        assert found.agreed == 6
+        # A row of minutes as short as these may have begun anew while nobody led.
+        assert [minute.kind for minute in found.minutes_past[-6:]] == ["agreeing"] * 6
+        assert {minute.kind for minute in found.minutes_past} <= {"agreeing", "silent"}
+        left = other if leading is node else node
+        await until(lambda: left.price("binance", "BTC"))
+        assert len(await left.keeper.store.versions("binance")) == 1
+    finally:
+        await other.stop()

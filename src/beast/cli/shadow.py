@@ -154,11 +154,13 @@ def _show(console: Console, draft: DraftDetail) -> None:
         return
     tally = draft.verdict.tally
     console.print(f"{draft.verdict.at:%H:%M:%S} {draft.verdict.kind}: {draft.verdict.why}")
-    console.print(f"{tally.frames} frames, {tally.trades} trades, {tally.unread} that could not be read")
+    console.print(
+        f"{tally.frames} frames, {tally.trades} trades, {tally.wrong} that were wrong, {tally.ignored} ignored"
+    )
     table = _table("asset", "off", "price", "others", "sources", "compared", "")
     for each in draft.verdict.assets[:ASSETS_SHOWN]:
         table.add_row(
-            f"{each.asset} {each.currency}",
+            f"{each.name} {each.currency}",
             "" if each.off_bps is None else f"{each.off_bps:.1f} bps",
             each.price or "",
             "" if each.others is None else f"{each.others:.10g}",

@@ -16,15 +16,15 @@ class Tally(NamedTuple):
     unmapped: int = 0
     """Trades of symbols that no row maps."""
     ignored: int = 0
-    """Frames that no filter fits, and those of trades that held none."""
+    """Frames that no filter fits, and those of trades that held none: many rows leave out what they don't need."""
     errors: int = 0
     """Frames in which the exchange refuses something."""
     malformed: int = 0
 
     @property
-    def unread(self) -> int:
-        """What should have been trades, or told as something else, and was neither."""
-        return self.bad_prices + self.unmapped + self.ignored + self.errors + self.malformed
+    def wrong(self) -> int:
+        """What no rows that fit would come to."""
+        return self.bad_prices + self.unmapped + self.errors + self.malformed
 
     def plus(self, other: "Tally") -> "Tally":
         """Both together."""

@@ -32,6 +32,7 @@ TOLD: Final = timedelta(days=1)
 """So long health tells that a version fell back, unless a newer one went live."""
 LOCK: Final = 0x736861646F77
 """The advisory lock of who leads: "shadow" in ASCII."""
+USUAL_MINUTES: Final = 5
 WHO: Final = "shadow"
 
 log = structlog.get_logger("beast.feeds")
@@ -67,6 +68,8 @@ class _Watch:
         """The exchange is switched off until now."""
         self.failed = 0
         """Minutes in a row."""
+        self.usual = float(draft.verdict.tally.trades) if draft.verdict else 0.0
+        """Trades that a minute brings."""
 
 
 class Keeper:
@@ -281,7 +284,9 @@ class Keeper:
         self._note("exchange-shadow.live", {**details, "why": verdict.why})
 
     async def _consider_falling_back(self, watch: _Watch, verdict: Verdict) -> None:
-        reason = failure(verdict)
+        reason = failure(verdict, watch.usual)
+        if trades := verdict.tally.trades:
+            watch.usual += (trades - watch.usual) / USUAL_MINUTES
         watch.failed = watch.failed + 1 if reason else 0
         limit = self._parameters.shadow_fall_back_minutes
         if not reason or not limit or watch.failed < limit:

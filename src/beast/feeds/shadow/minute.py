@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import msgspec
+
 from beast.feeds.link.tally import Tally
 from beast.feeds.shadow.types import AssetEvidence, Kind, Standing, Verdict
 
 NINE_OF_TEN: Final = 0.9
-UNREAD_LEAST: Final = 5
-"""Fewer that can't be read say nothing: every connection begins with words that no row needs to know."""
-UNREAD_SHARE: Final = 0.1
-"""More of what came than this must not be unreadable."""
+WRONG_LEAST: Final = 5
+"""Less that is wrong says nothing."""
+WRONG_SHARE: Final = 0.1
+"""More of what came than this must not be wrong."""
 AHEAD_NS: Final = 60 * 10**9
 """A trade that is dated later than this after its receipt has another unit, or another meaning."""
 _NAMED_MAX: Final = 3
@@ -52,10 +54,15 @@ class _Compared:
         self.price = ""
         self.others = Others(0.0, 0)
 
-    def off_bps(self) -> float:
+    def add(self, price: str, others: Others) -> None:
+        """One more."""
+        self.price, self.others = price, others
+        self.offs.append(abs(float(price) / others.price - 1) * 1e4)
+
+    def off_bps(self) -> float | None:
         """Nine of ten are at least so close."""
         ordered = sorted(self.offs)
-        return ordered[math.ceil(NINE_OF_TEN * len(ordered)) - 1]
+        return ordered[math.ceil(NINE_OF_TEN * len(ordered)) - 1] if ordered else None
 
 
 class Minute:
@@ -63,14 +70,22 @@ class Minute:
 
     def __init__(self) -> None:
         self._compared: dict[str, _Compared] = {}
+        self._by_rest: tuple[str, _Compared] | None = None
         self._outdated = 0
         self._ahead_ns = 0
 
     def compare(self, asset: str, price: str, others: Others) -> None:
         """A trade that came just now, beside what the others say at this moment."""
-        found = self._compared.setdefault(asset, _Compared())
-        found.price, found.others = price, others
-        found.offs.append(abs(float(price) / others.price - 1) * 1e4)
+        self._compared.setdefault(asset, _Compared()).add(price, others)
+
+    def ask(self, asset: str) -> None:
+        """The exchange is asked for this asset by REST."""
+        self._by_rest = asset, _Compared()
+
+    def answer(self, price: str, others: Others) -> None:
+        """What it says, beside what the others say at this moment."""
+        assert self._by_rest is not None, "only who was asked answers"
+        self._by_rest[1].add(price, others)
 
     def note_time(self, lag_ns: int, *, fresh: bool) -> None:
         """A trade's time: how far behind its receipt it is, and whether it can be compared."""
@@ -79,9 +94,11 @@ class Minute:
 
     def verdict(self, facts: Facts, bps: float) -> Verdict:
         """What the minute says of the exchange, `bps` being how far it may be off, in 1/10,000."""
-        assets = sorted(
-            (self._evidence(name, facts, bps) for name in facts.wanted), key=lambda each: -(each.off_bps or 0.0)
-        )
+        found = [_evidence(name, self._compared.get(name), facts, bps) for name in facts.wanted]
+        if self._by_rest is not None and self._by_rest[0] in facts.wanted:
+            asked = _evidence(*self._by_rest, facts, bps)
+            found.append(msgspec.structs.replace(asked, by_rest=True))
+        assets = sorted(found, key=lambda each: -(each.off_bps or 0.0))
         compared = [each for each in assets if each.off_bps is not None]
         beyond = [each for each in compared if each.standing == "disagrees"]
         kind, why = self._judge(facts, compared, beyond)
@@ -107,40 +124,27 @@ class Minute:
             return "agreeing", f"{len(compared)} assets compared, the worst {compared[0].off_bps:.1f} bps off"
         if facts.tally.trades and not facts.priced:
             return "alone", "no other exchange has a live price of any of these assets in their currency"
-        old = f"{self._outdated} trades came, but all too old to be compared: is timestamp_path what it should be?"
-        return "silent", old if self._outdated else "no trade came of an asset that others price"
+        if self._outdated:
+            return (
+                "silent",
+                f"{self._outdated} trades came, too old to be compared: is timestamp_path what it should be?",
+            )
+        ignored = f"; {facts.tally.ignored} frames fit no filter" if facts.tally.ignored else ""
+        return "silent", f"no trade came of an asset that others price{ignored}"
 
     def _unreadable(self, facts: Facts) -> str:
         tally = facts.tally
         if facts.refused:
             return f"the exchange refuses {_listed(facts.refused)}"
-        if tally.unread >= UNREAD_LEAST and tally.unread > UNREAD_SHARE * (tally.unread + tally.trades):
-            return unread_words(tally)
+        if tally.wrong >= WRONG_LEAST and tally.wrong > WRONG_SHARE * (tally.wrong + tally.trades):
+            return wrong_words(tally)
         if self._ahead_ns > AHEAD_NS:
             return f"its trades are dated up to {self._ahead_ns / 1e9:.0f} s after they were received"
         return ""
 
-    def _evidence(self, asset: str, facts: Facts, bps: float) -> AssetEvidence:
-        found, others = self._compared.get(asset), facts.priced.get(asset)
-        off_bps = found.off_bps() if found else None
-        standing: Standing = "unproven" if others else "alone"
-        if off_bps is not None:
-            standing = "disagrees" if off_bps > bps else "agrees"
-        shown = found.others if found else others
-        return AssetEvidence(
-            asset=asset,
-            currency=facts.wanted[asset],
-            standing=standing,
-            price=found.price if found else None,
-            others=shown.price if shown else None,
-            sources=shown.sources if shown else 0,
-            compared=len(found.offs) if found else 0,
-            off_bps=None if off_bps is None else round(off_bps, 2),
-        )
 
-
-def unread_words(tally: Tally) -> str:
-    """What could not be read, and why."""
+def wrong_words(tally: Tally) -> str:
+    """What came beside the trades."""
     reasons = {
         "trades without a price that can be read": tally.bad_prices,
         "trades of symbols that no row maps": tally.unmapped,
@@ -152,8 +156,27 @@ def unread_words(tally: Tally) -> str:
     return f"beside {tally.trades} trades there came {told}"
 
 
+def _evidence(asset: str, found: _Compared | None, facts: Facts, bps: float) -> AssetEvidence:
+    others = facts.priced.get(asset)
+    off_bps = found.off_bps() if found else None
+    standing: Standing = "unproven" if others else "alone"
+    if found is not None and off_bps is not None:
+        others = found.others
+        standing = "disagrees" if off_bps > bps else "agrees"
+    return AssetEvidence(
+        asset=asset,
+        currency=facts.wanted[asset],
+        standing=standing,
+        price=found.price if found and found.offs else None,
+        others=others.price if others else None,
+        sources=others.sources if others else 0,
+        compared=len(found.offs) if found else 0,
+        off_bps=None if off_bps is None else round(off_bps, 2),
+    )
+
+
 def _told(each: AssetEvidence) -> str:
-    return f"{each.asset} {each.off_bps:.1f} bps ({each.price} against {each.others:.10g} of {each.sources})"
+    return f"{each.name} {each.off_bps:.1f} bps ({each.price} against {each.others:.10g} of {each.sources})"
 
 
 def _listed(names: Sequence[str]) -> str:

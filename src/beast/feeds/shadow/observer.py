@@ -1,10 +1,12 @@
 """Looks at one exchange, a draft's or a live one, second by second beside the live exchanges."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from beast._fast import Engine, find_consensus, received_after
 from beast.base.clock import Clock
+from beast.base.tasks import Tasks
 from beast.feeds.manager import FeedManager
 from beast.feeds.running import ExchangeStatus, RunningExchange
 from beast.feeds.shadow.minute import Facts, Minute, Others
@@ -12,6 +14,7 @@ from beast.feeds.shadow.types import Verdict
 from beast.feeds.turns import in_turns
 from beast.prices.catalogue import Catalogue
 from beast.prices.held import held_of
+from beast.prices.types import Market, Quote
 
 TURN: Final = 50
 """Assets that one turn of the loop deals with: for each, a price of every exchange is read."""
@@ -19,6 +22,12 @@ TURN: Final = 50
 
 OLD_NS: Final = 30 * 10**9
 """An older price is compared with nothing, however long the cache calls it live."""
+
+
+ANSWER_NS: Final = 10 * 10**9
+"""So long REST may take."""
+
+Fetch = Callable[[Sequence[Market], int], Awaitable[Quote | None]]
 
 
 class Prices(NamedTuple):
@@ -37,15 +46,19 @@ class Observer:
         own: Where its prices are.
         live: Where those of the others are.
         clock: The time.
+        fetch: Asks the exchange for one market by REST, until CLOCK_MONOTONIC ns; None: it is not asked.
     """
 
-    def __init__(self, exchange: str, own: Prices, live: Prices, clock: Clock) -> None:
+    def __init__(self, exchange: str, own: Prices, live: Prices, clock: Clock, fetch: Fetch | None = None) -> None:
         self.exchange = exchange
         self.outlier_bps = 100
         """See the parameter `consensus_outlier_bps`."""
         self._own = own
         self._live = live
         self._clock = clock
+        self._fetch = fetch
+        self._asking = Tasks()
+        self._asked = 0
         self._minute = Minute()
         self._tally = own.feeds.tally(exchange)
         self._looked_ns = clock.monotonic_ns()
@@ -76,7 +89,12 @@ class Observer:
             priced=priced,
         )
         minute, self._minute, self._tally = self._minute, Minute(), tally
+        self._ask_by_rest([asset for asset in wanted if asset in priced])
         return minute.verdict(facts, bps)
+
+    async def stop(self) -> None:
+        """Waits for no answer any more."""
+        await self._asking.cancel()
 
     def others(self, asset: str, currency: str) -> Others | None:
         """What the other live exchanges agree on; None when none has a live price."""
@@ -90,6 +108,25 @@ class Observer:
                 votes.append((float(held.price), market.weight, "live"))
         chosen, standings, _ = find_consensus(votes, outlier_bps=self.outlier_bps)
         return None if chosen is None else Others(votes[chosen][0], standings.count("live"))
+
+    def _ask_by_rest(self, assets: Sequence[str]) -> None:
+        """Asks for one of these assets, another every minute."""
+        if self._fetch is None or not assets:
+            return
+        instrument = self._own.catalogue.find(self.exchange, assets[self._asked % len(assets)])
+        row = instrument and self._own.feeds.row(self.exchange, instrument.market.asset)
+        if instrument is None or not row or not row[0].rest_ticker_url:
+            return
+        self._asked += 1
+        self._minute.ask(instrument.market.asset)
+        self._asking.spawn("shadow rest", self._hear(self._fetch, self._minute, instrument.market))
+
+    async def _hear(self, fetch: Fetch, minute: Minute, market: Market) -> None:
+        quote = await fetch([market], self._clock.monotonic_ns() + ANSWER_NS)
+        if quote is None or self._clock.wall_ns() - quote.time_ns > OLD_NS:
+            return
+        if others := self.others(market.asset, market.currency):
+            minute.answer(quote.price.decode(), others)
 
     def _compare(self, number: int) -> None:
         instrument = self._own.catalogue.instrument(number)

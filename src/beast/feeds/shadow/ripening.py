@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from beast.feeds.shadow.minute import unread_words
-from beast.feeds.shadow.types import Verdict
+from beast.feeds.shadow.minute import wrong_words
+from beast.feeds.shadow.types import BY_REST, Verdict
 
 HOLE_MINUTES: Final = 3
 """Minutes that nobody watched, as long as a server takes to start again, break no row of minutes; more do."""
 FAILED_LEAST: Final = 10
-"""So much that can't be read must have come before a version that is live is called unfit."""
+"""So much that is wrong must have come before a version that is live is called unfit."""
 FAILED_SHARE: Final = 0.5
 _NAMED_MAX: Final = 5
 
@@ -51,7 +51,7 @@ def ripen(progress: Progress, verdict: Verdict, minute: timedelta = timedelta(mi
     elif verdict.kind == "agreeing":
         # Minutes without others to compare with prove nothing once there are some.
         agreed = agreed + 1 if proven else 1
-        proven |= {each.asset for each in verdict.assets if each.standing == "agrees"}
+        proven |= {each.name for each in verdict.assets if each.standing == "agrees"}
     elif verdict.kind == "alone" and not proven:
         agreed += 1
     return Progress(agreed, proven, verdict.at)
@@ -67,28 +67,41 @@ def outlook(progress: Progress, verdict: Verdict, terms: Terms) -> Outlook:
         return Outlook(ripe=False, waits_for=f"{left} more {what}")
     if not terms.auto:
         return Outlook(ripe=True, waits_for="a person")
-    if not progress.proven:
-        return Outlook(ripe=True, waits_for="a person: no other exchange prices its assets")
-    unproven = [
-        each.asset for each in verdict.assets if each.standing == "unproven" and each.asset not in progress.proven
-    ]
-    if unproven:
-        return Outlook(ripe=True, waits_for=f"a trade of {_listed(unproven)}, or a person")
-    return Outlook(ripe=True, waits_for="")
+    return Outlook(ripe=True, waits_for=_unproven(progress, verdict))
 
 
-def failure(verdict: Verdict) -> str:
+def failure(verdict: Verdict, usual: float) -> str:
     """Why a version that is live does not fit what comes, in this minute; empty: it does, or nobody can say.
 
     An exchange that says nothing is the watchdog's business: other rows would not make it speak.
+
+    Args:
+        verdict: The minute.
+        usual: How many trades a minute has brought.
     """
     tally = verdict.tally
-    if tally.unread >= FAILED_LEAST and tally.unread > FAILED_SHARE * (tally.unread + tally.trades):
-        return unread_words(tally)
+    if tally.wrong >= FAILED_LEAST and tally.wrong > FAILED_SHARE * (tally.wrong + tally.trades):
+        return wrong_words(tally)
+    # By chance, so many trades are none in one minute of 20,000.
+    if not tally.trades and usual >= FAILED_LEAST and tally.ignored >= FAILED_LEAST:
+        return wrong_words(tally)
     if 2 * verdict.beyond > verdict.compared:
         worst = verdict.assets[0]
         told = f"{worst.asset} {worst.off_bps} bps, {worst.price} against {worst.others} of {worst.sources}"
         return f"{verdict.beyond} of {verdict.compared} assets are off the others, the worst {told}"
+    return ""
+
+
+def _unproven(progress: Progress, verdict: Verdict) -> str:
+    """What was not compared yet, and must be before a draft goes live by itself."""
+    if not progress.proven:
+        return "a person: no other exchange prices its assets"
+    unproven = [each for each in verdict.assets if each.standing == "unproven" and each.name not in progress.proven]
+    if trades := [each.asset for each in unproven if not each.by_rest]:
+        return f"a trade of {_listed(trades)}, or a person"
+    # One asset a minute is asked for: that any has answered is enough.
+    if unproven and not any(name.endswith(BY_REST) for name in progress.proven):
+        return "an answer by REST, or a person"
     return ""
 
 

@@ -9,6 +9,7 @@ from beast._fast import Engine
 from beast.base.clock import Clock
 from beast.base.errors import BeastError
 from beast.feeds.manager import FeedManager
+from beast.feeds.rest.exchanges import RestPrices
 from beast.feeds.rows.files import Exchange
 from beast.feeds.shadow.observer import Observer, Prices
 from beast.feeds.wanted import Urls
@@ -40,7 +41,9 @@ class Trial:
         )
         catalogue = Catalogue(engine, max_instruments=max(64, used))
         self._feeds = FeedManager(engine, catalogue, urls=urls, clock=clock, tls=tls)
-        self.observer = Observer(rows.feed.name, Prices(engine, catalogue, self._feeds), live, clock)
+        self._rest = RestPrices(self._feeds.row, clock=clock, urls=urls, tls=tls)
+        own = Prices(engine, catalogue, self._feeds)
+        self.observer = Observer(rows.feed.name, own, live, clock, self._rest.fetch)
 
     async def start(self) -> None:
         """Connects. Raises BeastError when the rows can't run."""
@@ -55,4 +58,6 @@ class Trial:
 
     async def stop(self) -> None:
         """Closes the connections."""
+        await self.observer.stop()
+        await self._rest.close()
         await self._feeds.stop()

@@ -1,11 +1,13 @@
 """What is known of a draft: what it would change, how it compares, and what it waits for."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from beast.feeds.link.tally import Tally
+
+BY_REST: Final = " by REST"
 
 State = Literal["shadow", "agreeing", "live", "rejected", "fallen_back"]
 """`agreeing`: the last minute did. `live`: it went live once; a newer version may have come since."""
@@ -48,6 +50,13 @@ class AssetEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """How often, in this minute."""
     off_bps: float | None
     """Nine of ten comparisons were at least so close."""
+    by_rest: bool = False
+    """Told by REST, which is asked for one asset a minute."""
+
+    @property
+    def name(self) -> str:
+        """The asset, and how its price came unless by a trade."""
+        return self.asset + BY_REST if self.by_rest else self.asset
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +98,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     agreed: int
     """Minutes in a row."""
     proven: tuple[str, ...]
-    """Assets that were compared in them."""
+    """Assets that were compared in them; `BTC by REST`: an answer of REST was."""
     ripe: bool
     """A person may take it live."""
     waits_for: str
