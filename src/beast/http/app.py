@@ -1,24 +1,17 @@
 """The ASGI application of the price port: Litestar, its routes, and what holds for all of them."""
 
-from importlib.metadata import version
-from typing import Any
-
-from litestar import Litestar, Request, Router, get
+from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.enums import ScopeType
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from beast.cluster.parameters import ParameterSync
 from beast.cluster.types import Parameters
 from beast.http.account_admin import AccountAdmin
 from beast.http.audit import TRAIL
-from beast.http.auth import ADMIN_HEADER, AdminKey, is_admin_path
-from beast.http.docs import DocsPage
-from beast.http.errors import EXCEPTION_HANDLERS, JSON, NO_ACCOUNTS, UNAUTHORIZED, Fault, FaultError
-from beast.http.methods import allowed_methods, as_get, with_allow
+from beast.http.auth import AdminKey
+from beast.http.errors import EXCEPTION_HANDLERS, NO_ACCOUNTS, FaultError
+from beast.http.front import Front, describe_api, get_openapi
 from beast.http.routes import (
     admin,
     audit,
@@ -93,7 +86,10 @@ def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASG
         lifespan=[lambda _: running(streams), *(() if accounts is None else (lambda _: accounts.trail.running(),))],
         state=State({TRAIL: None if accounts is None else accounts.trail}),
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=_openapi(),
+        openapi_config=describe_api(
+            "Trinity Beast",
+            "Crypto prices from memory. GETs that change nothing take HEAD. UDP is in docs/protocol.md.",
+        ),
         logging_config=None,
     )
     return Front(app, key)
@@ -104,60 +100,3 @@ def accounts_of(services: Services) -> AccountAdmin:
     if services.accounts is None:
         raise FaultError(NO_ACCOUNTS)
     return services.accounts
-
-
-class Front:
-    """What must hold before a route is chosen.
-
-    Under /admin/ nothing is told without the key, not even whether a path exists.
-    """
-
-    def __init__(self, app: Litestar, key: AdminKey) -> None:
-        self._app = app
-        self._key = key
-        self._methods = allowed_methods(app)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == ScopeType.HTTP:
-            if is_admin_path(scope["path"]) and not self._key.opens(_header(scope, ADMIN_HEADER)):
-                await _send(send, UNAUTHORIZED)
-                return
-            send = with_allow(send, scope["path"], self._methods)
-            if scope["method"] == "HEAD":
-                scope = as_get(scope)
-        await self._app(scope, receive, send)
-
-
-@get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json", sync_to_thread=False)
-def get_openapi(request: Request[Any, Any, Any]) -> dict[str, object]:
-    """The OpenAPI 3.1 description of this server."""
-    return request.app.openapi_schema.to_schema()
-
-
-def _openapi() -> OpenAPIConfig:
-    schemes: dict[str, SecurityScheme] = {
-        "bearer": SecurityScheme(type="http", scheme="bearer"),
-        "api_key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
-        "admin_key": SecurityScheme(type="apiKey", name="X-Admin-Key", security_scheme_in="header"),
-    }
-    return OpenAPIConfig(
-        title="Trinity Beast",
-        version=version("trinity-beast"),
-        description="Crypto prices from memory. GETs that change nothing take HEAD. UDP is in docs/protocol.md.",
-        path="/docs",
-        render_plugins=[DocsPage()],
-        use_handler_docstrings=True,
-        components=Components(security_schemes=dict(schemes)),
-    )
-
-
-def _header(scope: Scope, name: str) -> str | None:
-    wanted = name.encode()
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), None)
-
-
-async def _send(send: Send, fault: Fault) -> None:
-    headers = [(b"content-type", JSON.encode()), (b"content-length", str(len(fault.body)).encode())]
-    await send({"type": "http.response.start", "status": fault.status, "headers": headers})
-    await send({"type": "http.response.body", "body": fault.body, "more_body": False})
