@@ -98,6 +98,21 @@ def parse(datagram: bytes) -> Request:
         return Request(fault=fatal.fault)
 
 
+def parse_members(datagram: bytes, known: frozenset[bytes]) -> tuple[str, dict[bytes, bytes]]:
+    """Reads the known members of another kind of datagram by the same rules of JSON; never raises.
+
+    Returns:
+        The fault, `NONE` when there is none; and by name the text of each value as it came: a string between its
+        quotes, a number. A known member that is neither is told as empty bytes, null as if it were not there.
+    """
+    try:
+        reader = _Members(datagram, known)
+        reader.request()
+    except _Fatal as fatal:
+        return fatal.fault, {}
+    return reader.fault, reader.found
+
+
 class _Reader:
     def __init__(self, data: bytes) -> None:
         if len(data) > DATAGRAM_MAX:
@@ -260,6 +275,34 @@ class _Reader:
     def space(self) -> None:
         while self.at < len(self.data) and self.data[self.at] in _SPACE:
             self.at += 1
+
+
+class _Members(_Reader):
+    """Keeps the known members, whatever they mean."""
+
+    def __init__(self, data: bytes, known: frozenset[bytes]) -> None:
+        super().__init__(data)
+        self.known = known
+        self.found: dict[bytes, bytes] = {}
+        self.fault = "NONE"
+
+    def member(self, request: Request, seen: set[bytes]) -> None:  # noqa: ARG002 - the request is not one for prices
+        name = self.string().text
+        self.space()
+        self.expect(b":")
+        self.space()
+        self.lenient = name not in self.known
+        value = self.value(depth=2)
+        self.lenient = False
+        if name not in self.known:
+            return
+        if name in seen:
+            self.fault = "TWICE"
+        seen.add(name)
+        if isinstance(value, _Text):
+            self.found[name] = b'"' + value.raw + b'"'
+        elif value is not None:
+            self.found[name] = value.raw if isinstance(value, _Number) else b""
 
 
 def _api_key(request: Request, value: _Value) -> str:

@@ -179,6 +179,31 @@ class Database:
         async with self.connection() as connection:
             return (await connection.execute(query, parameters)).rowcount
 
+    async def stream(
+        self,
+        query: bytes,
+        parameters: Parameters = None,
+        *,
+        row: type[Row],
+        batch: int,
+        first: bytes,
+        first_values: Parameters,
+    ) -> AsyncGenerator[list[Row], None]:
+        """The rows of a statement, `batch` at a time, by a cursor of the server: neither end holds them all.
+
+        It runs in a transaction of its own, after the statement `first`. To be closed (contextlib.aclosing) when not
+        read to its end: the connection is held until then.
+
+        Raises:
+            DatabaseUnavailableError: it can't be begun, or breaks on the way.
+        """
+        async with self.transaction() as connection:
+            await connection.execute(first, first_values)
+            async with connection.cursor(name="stream", row_factory=class_row(row)) as cursor:
+                await cursor.execute(query, parameters)
+                while rows := await cursor.fetchmany(batch):
+                    yield rows
+
     async def resize(self, min_size: int, max_size: int) -> None:
         """Changes the size of the pool."""
         await self._pool.resize(min_size, max_size)
