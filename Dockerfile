@@ -20,12 +20,12 @@ ENV PATH=/opt/beast/bin:$PATH \
     BEAST_HOME=/var/lib/beast \
     BEAST_HOST=0.0.0.0 \
     BEAST_LOG_FORMAT=json \
-    SERVER_TYPE=APP_SERVER
+    SERVER_TYPE=APP_REPORT_SERVER
 USER beast
 VOLUME /var/lib/beast
-EXPOSE 8080/tcp 8081/tcp 2679/udp
+EXPOSE 8080/tcp 8081/tcp 2679/udp 9090/tcp 9091/tcp 2680/udp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8081/health/live', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as r; port = 9091 if os.environ['SERVER_TYPE'] == 'REPORT_SERVER' else 8081; r.urlopen(f'http://127.0.0.1:{port}/health/live', timeout=2)"]
 ENTRYPOINT ["beast"]
 CMD ["serve"]

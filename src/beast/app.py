@@ -23,7 +23,15 @@ from beast.engine.presence import Presence, presence_path
 from beast.serving.node import NAMED, HealthPort, Node, follow_parameters, suppressed
 from beast.serving.prices import PriceSide, demo_key
 from beast.serving.recording import RecordTo
+from beast.serving.reports import ReportSide
 from beast.storage.opening import open_database
+
+PRICES = frozenset({"APP_SERVER", "APP_REPORT_SERVER"})
+"""Modes that serve prices."""
+REPORTS = frozenset({"REPORT_SERVER", "APP_REPORT_SERVER"})
+"""Modes that serve reports."""
+PRICE_PORTS = ("http", "health", "udp")
+REPORT_PORTS = ("report_http", "report_health", "report_udp")
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +48,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """One process that serves prices.
+    """One process that serves prices, reports or both: SERVER_TYPE says.
 
     Args:
         config: The effective settings.
@@ -48,8 +56,8 @@ class Server:
         clock: The time.
     """
 
-    prices: PriceSide
-    """There once the server is ready."""
+    prices: PriceSide | None = None
+    """There once the server is ready, in the modes that serve prices."""
     presence: Presence
     """What clients are told; there once the server is ready."""
 
@@ -57,7 +65,7 @@ class Server:
         self.config = config
         self.options = options or Options()
         self.clock = clock or SystemClock()
-        self._port = HealthPort()
+        self._health = {name: HealthPort() for name in ports_of(config) if name.endswith("health")}
         self._tasks = Tasks()
         self._stop = asyncio.Event()
         self._started_ns = self.clock.monotonic_ns()
@@ -90,9 +98,13 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self.config
-        for kind, port in (("http", config.http_port), ("health", config.health_port), ("udp", config.udp_port)):
-            claim_port(kind, config.host, port)
-        ports = {"health": await self._port.start(stack, config.host, config.health_port)}
+        for name in ports_of(config):
+            claim_port(name.replace("_", "-"), config.host, getattr(config, f"{name}_port"))
+        # Told to balancers before anything slow begins.
+        ports = {
+            name: await port.start(stack, config.host, getattr(config, f"{name}_port"))
+            for name, port in self._health.items()
+        }
         database = await stack.enter_async_context(open_database(config, named=NAMED))
         stack.push_async_callback(self._tasks.cancel)
         node = Node(
@@ -105,15 +117,22 @@ class Server:
             ports=ports,
             started_ns=self._started_ns,
         )
-        self.prices = PriceSide(node, self._port, grace_s=self.options.grace_s, record=self.options.record)
-        await self.prices.start()
+        if config.server_type in PRICES:
+            self.prices = PriceSide(node, self._health["health"], record=self.options.record)
+            await self.prices.start()
+        if config.server_type in REPORTS:
+            count = self.prices.services.engine.count if self.prices else None
+            await ReportSide(node, self._health["report_health"], count=count).start()
+        # The first thing to end: balancers have time to notice.
+        stack.push_async_callback(asyncio.sleep, self.options.grace_s)
         await self._become_ready(node)
 
     async def _become_ready(self, node: Node) -> None:
         """Waits for the first prices, then says so everywhere."""
         accounts = Accounts(node.database, self.clock)
         key = await demo_key(accounts, AccountStore(node.database), self.config.home) if self.options.demo else ""
-        await self.prices.first_prices(self._stop)
+        if self.prices is not None:
+            await self.prices.first_prices(self._stop)
         # What was made so far stays: looking through it again and again would hold the loop for some 30 ms each time.
         gc.collect()
         gc.freeze()
@@ -130,15 +149,15 @@ class Server:
         left = presence_path(self.config.home)
         node.stack.callback(left.unlink, missing_ok=True)
         self.presence.write(left)
-        self._port.health.unblock("start")
+        for port in self._health.values():
+            port.health.unblock("start")
         log.info("app.ready", ports=node.ports, node=self.config.node, home=self.presence.home)
         if self.options.ready_file is not None:
             shown = self.presence if self.options.demo else msgspec.structs.replace(self.presence, admin_key="")
             shown.write(self.options.ready_file)
 
     async def _serve(self, show: Callable[["Server"], Awaitable[None]] | None) -> None:
-        """Until told to stop. Then, as the stack unwinds: workers, ASGI side, feeds, usage, database."""
-        health = self._port.health
+        """Until told to stop. Then, as the stack unwinds: reports, workers, ASGI side, feeds, usage, database."""
         screen = Tasks()
         if show is not None:
             screen.spawn("screen", suppressed(show(self)))
@@ -146,9 +165,17 @@ class Server:
             try:
                 await self._tasks.unless_failed(self._stop.wait())
             except Exception as error:  # noqa: BLE001 - whatever it is: prices are answered from memory all the same
-                health.degrade("background", repr(error))
+                for port in self._health.values():
+                    port.health.degrade("background", repr(error))
                 await self._stop.wait()
         finally:
             await screen.cancel()
-            health.block("stop", "the server is stopping")
+            for port in self._health.values():
+                port.health.block("stop", "the server is stopping")
             log.info("app.stopping")
+
+
+def ports_of(config: Config) -> tuple[str, ...]:
+    """The ports that this mode listens on, by the names of the ready file."""
+    prices = PRICE_PORTS if config.server_type in PRICES else ()
+    return prices + (REPORT_PORTS if config.server_type in REPORTS else ())

@@ -18,6 +18,7 @@ import pytest
 
 BEAST = Path(sys.executable).with_name("beast")
 START_S = 60
+PORTS = ("http", "health", "udp", "report-http", "report-health", "report-udp")
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -34,7 +35,7 @@ class Running:
     def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home
         self.ready_file = home.parent / f"ready-{time.monotonic_ns()}.json"
-        ports = ("--http-port", "0", "--health-port", "0", "--udp-port", "0")
+        ports = [part for name in PORTS for part in (f"--{name}-port", "0")]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [BEAST, "serve", "--demo", "--ready-file", self.ready_file, *ports, *arguments],

@@ -16,6 +16,7 @@ import pytest
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
 
+PORTS = ("http", "health", "udp", "report-http", "report-health", "report-udp")
 Server = Any
 """`Running` of conftest.py."""
 Start = Callable[..., Server]
@@ -60,7 +61,7 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next(start: Start) -> Non
 
 def test_one_home_has_one_server(start: Start) -> None:
     first = start()
-    told = first.beast("serve", "--demo", "--http-port", "0", "--udp-port", "0", "--health-port", "0")
+    told = first.beast("serve", "--demo", *(f"--{name}-port=0" for name in PORTS))
     assert told.returncode == 1
     assert str(first.process.pid) in told.stderr
     assert told.stderr.count("\n") == 1
@@ -69,9 +70,9 @@ def test_one_home_has_one_server(start: Start) -> None:
 
 def test_a_port_that_is_taken_is_named(start: Start, homes: Path) -> None:
     first = start()
-    for kind in ("http", "udp", "health"):
-        others = [f"--{name}-port=0" for name in ("http", "udp", "health") if name != kind]
-        port = first.ports[kind]
+    for kind in PORTS:
+        others = [f"--{name}-port=0" for name in PORTS if name != kind]
+        port = first.ports[kind.replace("-", "_")]
         told = type(first).beast(
             first, "serve", "--feeds=sim", f"--home={homes / kind}", f"--{kind}-port={port}", *others
         )

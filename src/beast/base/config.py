@@ -37,7 +37,7 @@ def _default_workers() -> int:
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings. Each field's Meta holds its allowed range and the text that docs/configuration.md shows."""
 
-    server_type: Annotated[ServerType, Meta(description="What this process serves")] = "APP_SERVER"
+    server_type: Annotated[ServerType, Meta(description="What this process serves")] = "APP_REPORT_SERVER"
     home: Annotated[Path, Meta(description="Folder for everything kept on this machine")] = field(
         default_factory=_default_home
     )

@@ -29,6 +29,7 @@ for _name, _help in (
     ("tiers", "List, show and change the tiers of API keys."),
     ("audit", "Show the audit log: who changed what."),
     ("insights", "Sum usage up, look into the database, ask it in SQL."),
+    ("report", "Show what was answered: by asset, day, exchange and more."),
     ("profile", "Show and apply the named sets of application parameters."),
     ("db", "Migrate the database, or get into it."),
     ("config", "Show the effective settings and where each came from."),

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,8 +14,10 @@ from beast.base.config_sources import load_config
 from beast.base.errors import BeastError, UsageError
 from beast.engine.presence import find_presence
 
-DEFAULT_HTTP_PORT = 8080
-DEFAULT_UDP_PORT = 2679
+Side = Literal["prices", "reports"]
+PORTS: dict[Side, tuple[str, str]] = {"prices": ("http", "udp"), "reports": ("report_http", "report_udp")}
+"""By the names that a server leaves in its home."""
+DEFAULT_PORTS: dict[Side, tuple[int, int]] = {"prices": (8080, 2679), "reports": (9090, 2680)}
 TIMEOUT_S = 5.0
 
 
@@ -34,12 +36,13 @@ class Target(msgspec.Struct, frozen=True):
         return f"http://{self.host}:{self.http_port}"
 
 
-def find_target(server: str | None, key: str | None) -> Target:
+def find_target(server: str | None, key: str | None, *, side: Side = "prices") -> Target:
     """The server and key: from the command line, else BEAST_SERVER and BEAST_API_KEY, else the home's server.
 
     Args:
         server: HOST, HOST:PORT, http://HOST:PORT or udp://HOST:PORT.
         key: An API key.
+        side: What will be asked for; it has ports of its own.
 
     Raises:
         UsageError: `server` is no address, or `key` is no key.
@@ -49,7 +52,7 @@ def find_target(server: str | None, key: str | None) -> Target:
     key = key or os.environ.get("BEAST_API_KEY")
     check_key(key or "", "--key")
     if named:
-        return _parse_server(named, key or "")
+        return _parse_server(named, key or "", side)
     home = load_config().config.home
     try:
         left = find_presence(home)
@@ -57,7 +60,10 @@ def find_target(server: str | None, key: str | None) -> Target:
         raise BeastError("belongs to another user", where=str(home), todo="give --server and --key") from error
     if left is None:
         raise BeastError("no server runs on this home", where=str(home), todo="start one, or give --server")
-    return Target(left.host, left.ports["http"], left.ports["udp"], key or left.demo_api_key, left.admin_key)
+    http_port, udp_port = (left.ports.get(name) for name in PORTS[side])
+    if http_port is None or udp_port is None:
+        raise BeastError(f"the server on this home serves no {side}", where=str(home), todo="give --server")
+    return Target(left.host, http_port, udp_port, key or left.demo_api_key, left.admin_key)
 
 
 def check_key(key: str, where: str) -> None:
@@ -70,7 +76,7 @@ def check_key(key: str, where: str) -> None:
         raise UsageError("is no key: not printable ASCII without spaces", where=where)
 
 
-def _parse_server(text: str, key: str) -> Target:
+def _parse_server(text: str, key: str, side: Side) -> Target:
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         host, port = parts.hostname, parts.port
@@ -80,7 +86,7 @@ def _parse_server(text: str, key: str) -> Target:
         host, port = None, None
     if not host or not host.isprintable() or " " in host or parts.scheme not in {"", "http", "udp"}:
         raise UsageError(f"{text} is no address", where="--server", todo="HOST, HOST:PORT, http://… or udp://…")
-    http_port, udp_port = DEFAULT_HTTP_PORT, DEFAULT_UDP_PORT
+    http_port, udp_port = DEFAULT_PORTS[side]
     if port is not None:
         if parts.scheme != "udp":
             http_port = port

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from beast.app import Server
+from beast.app import Server, ports_of
 from beast.base.config import Config
 from beast.base.config_sources import LoadedConfig
 from beast.base.errors import BeastError
@@ -26,16 +26,16 @@ FAVOURITES = ("BTC", "ETH", "SOL", "XRP", "DOGE", "ADA", "AVAX", "LINK", "DOT", 
 def free_ports(loaded: LoadedConfig) -> tuple[LoadedConfig, list[str]]:
     """A default port that is taken becomes any free one, and why; a port that was asked for stays as it is."""
     ports, reasons = {}, []
-    for kind in ("http", "health", "udp"):
+    for kind in ports_of(loaded.config):
         name = f"{kind}_port"
         if loaded.origins[name] != "default":
             continue
         port = getattr(loaded.config, name)
         try:
-            claim_port(kind, loaded.config.host, port)
+            claim_port(kind.replace("_", "-"), loaded.config.host, port)
         except BeastError:
             ports[name] = 0
-            reasons.append(f"{kind} port {port} is taken: using a free one")
+            reasons.append(f"{kind.replace('_', ' ')} port {port} is taken: using a free one")
     config = msgspec.structs.replace(loaded.config, **ports)
     return msgspec.structs.replace(loaded, config=config), reasons
 
@@ -54,17 +54,19 @@ class Screen:
 
     async def show(self, server: Server) -> None:
         """Runs until cancelled."""
+        assert server.prices is not None, "a demo shows prices"
+        services = server.prices.services
         for line in [*self._remarks, *banner(server)]:
             self._console.print(line, soft_wrap=True)
         if not self._console.is_terminal:
             while True:
-                for row in prices(server.prices.services, FAVOURITES[:3]):
+                for row in prices(services, FAVOURITES[:3]):
                     self._console.print(" ".join(row), soft_wrap=True)
                 await asyncio.sleep(PLAIN_S)
-        with Live(table(server.prices.services), console=self._console, refresh_per_second=1 / REFRESH_S) as live:
+        with Live(table(services), console=self._console, refresh_per_second=1 / REFRESH_S) as live:
             while True:
                 await asyncio.sleep(REFRESH_S)
-                live.update(table(server.prices.services))
+                live.update(table(services))
 
 
 def banner(server: Server) -> Iterator[str]:
@@ -75,6 +77,8 @@ def banner(server: Server) -> Iterator[str]:
     home = "" if server.config.home == Config().home else f"BEAST_HOME={shlex.quote(at.home)} "
     yield f"Beast {at.version} with simulated exchanges; Ctrl-C stops it."
     yield f"  HTTP {at.host}:{http}   UDP {at.host}:{udp}   health {at.host}:{at.ports['health']}"
+    if "report_http" in at.ports:
+        yield f"  reports: HTTP {at.host}:{at.ports['report_http']}   UDP {at.host}:{at.ports['report_udp']}"
     yield f"  demo key {key}"
     yield "From another terminal:"
     yield (

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from beast.app import Options, Server
+from beast.app import PRICES, REPORTS, Options, Server
 from beast.base.config_sources import LoadedConfig, load_config
 from beast.base.errors import UsageError
 from beast.base.log import configure_logging
@@ -25,10 +25,11 @@ app = App(
   beast serve --feeds sim --http-port 0 --udp-port 0 --health-port 0
   beast serve --config /etc/beast.toml
   beast serve --record /var/lib/beast/recordings --record-max-size 20GB
-  SERVER_TYPE=APP_SERVER DATABASE_URL=postgresql://... beast serve --host 0.0.0.0""",
+  SERVER_TYPE=APP_SERVER DATABASE_URL=postgresql://... beast serve --host 0.0.0.0
+  SERVER_TYPE=REPORT_SERVER DATABASE_URL=postgresql://... beast serve --host 0.0.0.0""",
 )
 
-BUILT = {"APP_SERVER"}
+BUILT = PRICES | REPORTS
 
 
 @app.default
@@ -47,6 +48,9 @@ def serve(
     http_port: int | None = None,
     health_port: int | None = None,
     udp_port: int | None = None,
+    report_http_port: int | None = None,
+    report_health_port: int | None = None,
+    report_udp_port: int | None = None,
     workers: int | None = None,
     database_url: str | None = None,
     log_level: Literal["debug", "info", "warning", "error"] | None = None,
@@ -70,6 +74,9 @@ def serve(
         http_port: TCP port of the price API; 0 means any free one.
         health_port: TCP port of the health checks; 0 means any free one.
         udp_port: UDP port for prices; 0 means any free one.
+        report_http_port: TCP port of the reports; 0 means any free one.
+        report_health_port: TCP port of their health checks; 0 means any free one.
+        report_udp_port: UDP port for reports; 0 means any free one.
         workers: Cores that answer prices.
         database_url: postgresql://...; else the embedded PostgreSQL.
         log_level: Below it nothing is logged.
@@ -83,6 +90,9 @@ def serve(
         "http_port": http_port,
         "health_port": health_port,
         "udp_port": udp_port,
+        "report_http_port": report_http_port,
+        "report_health_port": report_health_port,
+        "report_udp_port": report_udp_port,
         "workers": workers,
         "database_url": database_url,
         "log_level": log_level,
@@ -94,6 +104,10 @@ def serve(
             f"{loaded.config.server_type} can't be served yet: its rooms are not built",
             where="SERVER_TYPE",
             todo=f"use {', '.join(sorted(BUILT))}",
+        )
+    if demo and loaded.config.server_type not in PRICES:
+        raise UsageError(
+            "a demo shows prices", where="--demo", todo=f"set SERVER_TYPE to {' or '.join(sorted(PRICES))}"
         )
     screen = None
     if demo:

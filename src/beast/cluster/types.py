@@ -136,6 +136,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     usage_partitions_ahead: Annotated[
         int, Meta(ge=1, le=60, description="Days for which the tables of usage are made ahead")
     ] = 3
+    reports_at_once: Annotated[
+        int, Meta(ge=1, le=64, description="Reports made at once on a node, half of them at most for one customer")
+    ] = 4
+    report_timeout_s: Annotated[
+        int, Meta(ge=1, le=3_600, description="How long the database, and the builder of a file, may take for a report")
+    ] = 60
 
     log_level: Annotated[
         Literal["configured", "debug", "info", "warning", "error"],

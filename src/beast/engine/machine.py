@@ -17,7 +17,7 @@ def claim_port(kind: str, host: str, port: int) -> None:
     half of the requests. A plain socket is refused where anybody listens.
 
     Args:
-        kind: "udp", or anything else for TCP.
+        kind: "udp" or "report-udp", or anything else for TCP.
         host: Numeric address: the workers resolve no names.
         port: 0 is any free one; the address is tried all the same.
 
@@ -25,12 +25,13 @@ def claim_port(kind: str, host: str, port: int) -> None:
         BeastError: it is taken, or the address is none, or not this machine's.
     """
     where = f"{kind} {host}:{port}"
+    datagrams = kind.endswith("udp")
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET  # noqa: PLR2004
     except ValueError:
         raise BeastError("is no IP address", where=where, todo="give --host as in 127.0.0.1 or ::1") from None
-    with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as probe:
-        if kind != "udp":
+    with socket.socket(family, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM) as probe:
+        if not datagrams:
             # Connections of a server that has just ended linger in TIME_WAIT; they are no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

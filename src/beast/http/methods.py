@@ -26,9 +26,14 @@ def as_get(scope: Scope) -> Scope:
     return scope
 
 
+def head_asked(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Whether nobody will get the body of the answer."""
+    return _HEAD in connection.scope
+
+
 def no_head(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Guards a GET that changes something."""
-    if _HEAD in connection.scope:
+    if head_asked(connection):
         raise FaultError(METHOD_NOT_ALLOWED, {"allow": "GET, OPTIONS"})
 
 

@@ -22,10 +22,11 @@ from beast.http.openmetrics import write
 from beast.http.routes.telemetry import metrics_route
 from beast.http.server import HttpServer
 from beast.insights.rollup import Refresher
+from beast.reports.store import COUNT_CHECK, COUNT_UPSERT
 from beast.storage.database import Database, DatabaseUnavailableError
 
 PROBE_S = 2.0
-NAMED = (KEY_LOOKUP, KEY_TOUCH, PARAMETERS_LOAD)
+NAMED = (KEY_LOOKUP, KEY_TOUCH, PARAMETERS_LOAD, COUNT_CHECK, COUNT_UPSERT)
 """Statements that are asked so often that each connection has them prepared."""
 
 

@@ -57,18 +57,16 @@ class PriceSide:
     Args:
         node: The process it is part of.
         port: Its health port, which listens already.
-        grace_s: Seconds between telling balancers and taking no more requests.
         record: Where to record what the exchanges send; None: nowhere.
     """
 
     services: Services
     """What the routes answer from; there once `start` has returned."""
 
-    def __init__(self, node: Node, port: HealthPort, *, grace_s: float, record: RecordTo | None = None) -> None:
+    def __init__(self, node: Node, port: HealthPort, *, record: RecordTo | None = None) -> None:
         self._node = node
         self._port = port
         self._health = port.health
-        self._grace_s = grace_s
         self._record = record
         self._drained_ns = 0
         """When all that was asked must have been answered, CLOCK_MONOTONIC; 0: nothing was asked yet."""
@@ -234,8 +232,7 @@ class PriceSide:
             log.warning("app.small_udp_buffer", bytes=engine.udp_buffer, hint="raise net.core.rmem_max")
 
     async def _drain(self, runtime: Runtime, tiers: Tiers) -> None:
-        """Balancers have time to notice, then the workers answer what they have received."""
-        await asyncio.sleep(self._grace_s)
+        """The workers answer what they have received."""
         self._drained_ns = self._node.clock.monotonic_ns() + round(self._node.config.drain_s * 1e9)
         await tiers.stop()
         try:
