@@ -110,6 +110,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra=SECRET | {"allowed": "redis://…, rediss://…, valkey://…, valkeys://… or unix://…"},
         ),
     ] = ""
+    usage_queue: Annotated[
+        str,
+        Meta(
+            pattern="^(?:folder:/.+)?\\Z",
+            description="Queue that usage goes through on its way to the database; empty: none, straight into it",
+            extra={"allowed": "folder:/…"},
+        ),
+    ] = ""
     stripe_api_key: Annotated[str, Meta(description="Stripe's secret key; empty: payments are off", extra=SECRET)] = ""
     admin_key: Annotated[
         str,

@@ -30,6 +30,8 @@ for _name, _help in (
     ("audit", "Show the audit log: who changed what."),
     ("insights", "Sum usage up, look into the database, ask it in SQL."),
     ("report", "Show what was answered: by asset, day, exchange and more."),
+    ("usage", "Show what was answered, and verify that all of it is booked, once."),
+    ("consume", "Book the usage that waits in a queue."),
     ("profile", "Show and apply the named sets of application parameters."),
     ("db", "Migrate the database, or get into it."),
     ("config", "Show the effective settings and where each came from."),

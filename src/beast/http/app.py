@@ -27,6 +27,7 @@ from beast.http.routes import (
     telemetry,
     tiers,
     usage,
+    usage_proof,
     users,
     why,
 )
@@ -65,7 +66,7 @@ def build_app(services: Services, admin_key: str, hub: Hub | None = None) -> ASG
                 "/admin",
                 route_handlers=[
                     *(route for room in ADMIN_ROOMS for route in room.ROUTES),
-                    *(route for room in (keys, users, tiers, usage, audit) for route in room.ROUTES),
+                    *(route for room in (keys, users, tiers, usage, usage_proof, audit) for route in room.ROUTES),
                 ],
                 guards=[key.guard],
                 security=[{"admin_key": []}],

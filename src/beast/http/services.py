@@ -16,6 +16,7 @@ from beast.http.health import Health, HealthReport
 from beast.insights.service import InsightService
 from beast.prices.catalogue import Catalogue
 from beast.prices.tiers import Tiers
+from beast.usage.admin import UsageAdmin
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What may know more than memory."""
     exchange_admin: ExchangeAdmin | None = None
     """What changes, audits and extends the exchanges."""
+
+    usage: UsageAdmin | None = None
+    """What answers operators about usage."""
 
     watching: Watching | None = None
     """What knows how the exchanges fare, and explains prices."""

@@ -41,8 +41,11 @@ from beast.prices.tiers import Tiers
 from beast.serving.node import HealthPort, Node, probe
 from beast.serving.recording import RecordTo, ServedRecording
 from beast.serving.shadow import start_shadow
+from beast.usage.admin import UsageAdmin
+from beast.usage.folder import FolderQueue
 from beast.usage.pipeline import Reports, UsagePipeline, rings_folder
 from beast.usage.postgres import PostgresSink
+from beast.usage.sink import Sink
 
 FIRST_PRICES_S = 20.0
 """How long readiness waits for the first prices before the server is ready without them."""
@@ -115,6 +118,7 @@ class PriceSide:
             ports=node.ports,
             telemetry=telemetry,
             usage_pending=lambda: usage.pending,
+            usage=UsageAdmin(database, clock),
             tiers=slow.tiers,
             watching=watching,
             exchange_admin=exchanges,
@@ -142,7 +146,7 @@ class PriceSide:
         usage = UsagePipeline(
             engine,
             node.database,
-            PostgresSink(node.database, node.clock, dead),
+            make_sink(node, dead),
             home=node.config.home,
             node=node.config.node,
             clock=node.clock,
@@ -247,6 +251,13 @@ class PriceSide:
     def _left_s(self) -> float:
         left_ns = self._drained_ns - self._node.clock.monotonic_ns() if self._drained_ns else 0
         return max(left_ns / 1e9, 0.0)
+
+
+def make_sink(node: Node, dead: Callable[[str], None]) -> Sink:
+    """Where usage goes, as the settings say."""
+    if node.config.usage_queue:
+        return FolderQueue(Path(node.config.usage_queue.removeprefix("folder:")))
+    return PostgresSink(node.database, node.clock, dead)
 
 
 def make_engine(config: Config) -> Engine:

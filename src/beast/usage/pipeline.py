@@ -125,6 +125,8 @@ class UsagePipeline:
         # On a thread, which has the ledger to itself until the drainer starts.
         opened = await asyncio.to_thread(self._spool.open, self._take_up)
         await asyncio.to_thread(self._recover)
+        with suppress(DatabaseUnavailableError):
+            await self._store.reset_edges(self.life.node, self.life.boot)
         if opened.batches:
             log.info("usage.taken_up", batches=opened.batches, answers=self.pending)
         self._drainer.start()

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
+import msgspec
 import structlog
 
 from beast._fast import sum_usage
@@ -25,11 +26,20 @@ BATCHES = 256
 LONGEST_S = 60.0
 """A sink that is slow for a single batch is given more time, up to this."""
 CONFIRM_S = 1.0
-TRAVELLING = 100_000
+REMEMBERED = 100_000
 """So many batches on their way through a queue are remembered until they are in the tables."""
 ASKED = 1000
 
 Sums = list[tuple[int, int, int, int]]
+
+
+class Travelling(msgspec.Struct, frozen=True, eq=False):
+    """A batch that a queue has, and the tables don't yet."""
+
+    identity: Identity
+    last: int
+    sums: Sums
+
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +74,7 @@ class Pump:
         self._store = store
         self._report = report
         self._count = count
-        self._travelling: deque[tuple[Identity, Sums]] = deque()
+        self._travelling: deque[Travelling] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._records = GROUP_RECORDS
@@ -148,11 +158,14 @@ class Pump:
 
     def _settle(self, arrived: Iterable[tuple[Batch, Sums]]) -> None:
         for batch, sums in arrived:
-            self._ledger.acknowledge(batch.identity, batch.last)
             if self._sink.books:
-                self._ledger.settle(sums)
+                self._book(Travelling(batch.identity, batch.last, sums))
             else:
-                self._travelling.append((batch.identity, sums))
+                self._travelling.append(Travelling(batch.identity, batch.last, sums))
+
+    def _book(self, arrived: Travelling) -> None:
+        self._ledger.acknowledge(arrived.identity, arrived.last)
+        self._ledger.settle(arrived.sums)
 
     def _ease(self, batches: Sequence[Batch]) -> None:
         """Less at once; and when it can't be less, more time."""
@@ -177,18 +190,18 @@ class Pump:
         Raises:
             DatabaseUnavailableError: Nothing was settled.
         """
-        while len(self._travelling) > TRAVELLING:
-            identity, sums = self._travelling.popleft()
-            log.error("usage.overdue", batch=str(identity), hint="is a consumer running?")
-            self._ledger.settle(sums)
         assert self._store is not None
+        while len(self._travelling) > REMEMBERED:
+            overdue = self._travelling.popleft()
+            log.error("usage.overdue", batch=str(overdue.identity), hint="is a consumer running?")
+            self._book(overdue)
         asked = [self._travelling[at] for at in range(min(ASKED, len(self._travelling)))]
         async with self.booking:
-            known = await self._store.known([identity for identity, _ in asked])
-            for pair in asked:
-                if pair[0] in known:
-                    self._travelling.remove(pair)
-                    self._ledger.settle(pair[1])
+            known = await self._store.known([each.identity for each in asked])
+            for each in asked:
+                if each.identity in known:
+                    self._travelling.remove(each)
+                    self._book(each)
         return len(known)
 
 

@@ -118,3 +118,110 @@ ORDER BY boot, lane
 ON CONFLICT (node, boot, lane) DO UPDATE
 SET made = greatest(edge.made, excluded.made), waiting = excluded.waiting, lost = edge.lost + excluded.lost,
     told_at = excluded.told_at;
+
+-- name: reset_edges
+-- What earlier lives of a node had said to be waiting there is either told again, or is there no more.
+UPDATE usage_edges SET waiting = '{}' WHERE node = %(node)s AND boot < %(before)s AND waiting <> '{}';
+
+-- name: delete_dead_letter
+DELETE FROM usage_dead_letters WHERE id = %(id)s RETURNING id, at, reason, type, length(body) AS bytes, '' AS begins;
+
+-- name: verify_begins
+-- One picture of everything; it may take its time.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+
+-- name: verify_patience
+SET LOCAL statement_timeout = '30min';
+
+-- name: verify_lanes
+-- What each lane says it has made, and where that is.
+WITH booked AS (
+    SELECT node, boot, lane, range_agg(int8range(first, last, '[]')) AS ranges
+    FROM usage_batches
+    GROUP BY node, boot, lane
+), lanes AS (
+    SELECT node, boot, lane, edge.told_at,
+        greatest(edge.made, upper(booked.ranges) - 1) AS made,
+        coalesce(booked.ranges, '{}') AS booked,
+        coalesce(edge.waiting, '{}') - coalesce(booked.ranges, '{}') AS waiting,
+        coalesce(edge.lost, '{}') AS lost,
+        coalesce(edge.forgotten, '{}') AS forgotten
+    FROM usage_edges AS edge FULL JOIN booked USING (node, boot, lane)
+), missing AS (
+    SELECT *, int8multirange(int8range(1, made + 1)) - booked - waiting - lost - forgotten AS missing
+    FROM lanes
+    WHERE made > 0
+)
+SELECT node, boot, lane, made, told_at,
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(booked) AS r) AS booked,
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(waiting) AS r) AS waiting,
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(lost) AS r) AS lost,
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(forgotten) AS r) AS forgotten,
+    (SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM unnest(missing) AS r) AS missing,
+    left(missing::text, 200) AS missing_numbers,
+    left(lost::text, 200) AS lost_numbers
+FROM missing
+ORDER BY node, boot, lane;
+
+-- name: verify_hours
+-- Every hour in which batches, rows and counters don't say the same.
+SELECT hour, coalesce(b.records, 0) AS in_batches, coalesce(l.records, 0) AS in_logs, coalesce(k.records, 0) AS in_keys
+FROM (
+    SELECT hour, sum(records)::bigint AS records
+    FROM usage_batches WHERE hour >= %(since)s AND hour < %(until)s GROUP BY hour
+) AS b
+FULL JOIN (
+    SELECT date_trunc('hour', at, 'UTC') AS hour, count(*) AS records
+    FROM usage_logs WHERE at >= %(since)s AND at < %(until)s GROUP BY 1
+) AS l USING (hour)
+FULL JOIN (
+    SELECT hour, sum(answers)::bigint AS records
+    FROM usage_key_hours WHERE hour >= %(since)s AND hour < %(until)s GROUP BY hour
+) AS k USING (hour)
+WHERE (b.records, l.records) IS DISTINCT FROM (l.records, k.records)
+ORDER BY hour
+LIMIT 1000;
+
+-- name: verify_keys
+-- Every key and hour in which rows and counters don't say the same.
+SELECT hour, key_id, coalesce(l.answers, 0) AS in_logs, coalesce(k.answers, 0) AS in_keys
+FROM (
+    SELECT date_trunc('hour', at, 'UTC') AS hour, key_id, count(*) AS answers
+    FROM usage_logs WHERE at >= %(since)s AND at < %(until)s GROUP BY 1, 2
+) AS l
+FULL JOIN (
+    SELECT hour, key_id, answers FROM usage_key_hours WHERE hour >= %(since)s AND hour < %(until)s
+) AS k USING (hour, key_id)
+WHERE l.answers IS DISTINCT FROM k.answers
+ORDER BY hour, key_id
+LIMIT 1000;
+
+-- name: verify_months
+-- Every key whose row doesn't say what its hours add up to.
+SELECT k.id AS key_id, k.usage_month AS month, k.current_usage AS in_row,
+    coalesce(h.answers, 0) + coalesce(c.answers, 0) AS in_hours
+FROM api_keys AS k
+LEFT JOIN (
+    SELECT key_id, date_trunc('month', hour, 'UTC') AS month, sum(answers)::bigint AS answers
+    FROM usage_key_hours GROUP BY 1, 2
+) AS h ON h.key_id = k.id AND h.month = k.usage_month::timestamp AT TIME ZONE 'UTC'
+LEFT JOIN usage_carried AS c ON c.key_id = k.id AND c.month = k.usage_month
+WHERE k.current_usage <> coalesce(h.answers, 0) + coalesce(c.answers, 0)
+ORDER BY k.id
+LIMIT 1000;
+
+-- name: verify_oldest
+-- From when on all rows and identities are there: partitions before it have been dropped, or never were.
+SELECT greatest(
+    (SELECT greatest(hour, '1970-01-01Z') FROM usage_horizon),
+    (SELECT min(to_date(right(c.relname, 11), '"y"YYYY"m"MM"d"DD'))::timestamp AT TIME ZONE 'UTC'
+        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'usage_logs'::regclass)
+) AS oldest;
+
+-- name: days
+-- Answers by day, and how many keys asked.
+SELECT date_trunc('day', hour, 'UTC') AS day, sum(answers)::bigint AS answers, count(DISTINCT key_id) AS keys
+FROM usage_key_hours
+WHERE hour >= %(since)s
+GROUP BY 1
+ORDER BY 1;

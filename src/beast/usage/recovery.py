@@ -60,7 +60,7 @@ def recover_rings(folder: Path, spool: Spool, *, life: Life, longest: int) -> li
     recovered = []
     for unfinished in folder.glob(f"*{UNFINISHED}"):
         unfinished.unlink(missing_ok=True)
-    for left in left_rings(folder, life):
+    for left in left_rings(folder, life, aside=True):
         mark = spool.marks.get((left.life.boot, left.lane), 0)
         runs = [run for run in runs_of(left.records, longest) if run.last > mark]
         runs = [_beyond(run, mark) for run in runs]
@@ -77,8 +77,14 @@ def recover_rings(folder: Path, spool: Spool, *, life: Life, longest: int) -> li
     return recovered
 
 
-def left_rings(folder: Path, present: Life) -> Iterable[Left]:
-    """The rings that other lives have left, the oldest first; what can't be read or trusted is put aside."""
+def left_rings(folder: Path, present: Life, *, aside: bool) -> Iterable[Left]:
+    """The rings that other lives have left, the oldest first, without what can't be read or trusted.
+
+    Args:
+        folder: Where they are.
+        present: This life, whose rings are left out.
+        aside: Rename what can't be read or trusted, so that it is not met again.
+    """
     for path in sorted(folder.glob(f"*{RING}")):
         try:
             boot, lane, records = recover_usage_ring(path)
@@ -87,7 +93,7 @@ def left_rings(folder: Path, present: Life) -> Iterable[Left]:
             continue
         except ValueError:
             log.exception("usage.ring_unreadable", ring=path.name)
-            path.rename(path.with_suffix(UNTRUSTED))
+            _put_aside(path, aside=aside)
             continue
         if boot == present.boot:
             continue
@@ -96,7 +102,7 @@ def left_rings(folder: Path, present: Life) -> Iterable[Left]:
         if life.machine != present.machine and records:
             # The power went, or the kernel: pages of the file may be of different moments.
             log.error("usage.ring_untrusted", ring=path.name, records=len(records) // RECORD_BYTES)
-            path.rename(path.with_suffix(UNTRUSTED))
+            _put_aside(path, aside=aside)
             continue
         yield Left(path, life, lane, records, names)
 
@@ -104,6 +110,11 @@ def left_rings(folder: Path, present: Life) -> Iterable[Left]:
 def this_life(node: str, boot: int) -> Life:
     """Who this server is."""
     return Life(node, boot, machine_boot())
+
+
+def _put_aside(path: Path, *, aside: bool) -> None:
+    if aside:
+        path.rename(path.with_suffix(UNTRUSTED))
 
 
 def _names_of(folder: Path, boot: int) -> tuple[Life | None, dict[int, Name]]:

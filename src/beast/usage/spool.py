@@ -10,7 +10,7 @@ All methods block; they may be called from any thread.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -302,6 +302,14 @@ class Spool:
             segment.path.rename(segment.path.with_suffix(DAMAGED))
         else:
             segment.path.unlink(missing_ok=True)
+
+
+def spooled(folder: Path) -> Iterator[Batch]:
+    """Every batch in the files of a spool that nobody uses; acknowledged ones may be among them. Raises OSError."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        for each in frames(path.read_bytes()):
+            if not isinstance(each, Damage) and each.batch is not None:
+                yield each.batch
 
 
 def _write_all(file: int, data: bytes) -> None:

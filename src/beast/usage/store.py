@@ -63,6 +63,15 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """Its first characters."""
 
 
+class Day(msgspec.Struct, frozen=True):
+    """Answers of one day of UTC."""
+
+    day: datetime
+    answers: int
+    keys: int
+    """How many API keys asked."""
+
+
 class Edge(msgspec.Struct, frozen=True):
     """What one lane says of itself; ranges as PostgreSQL writes a multirange."""
 
@@ -123,6 +132,10 @@ class UsageStore:
         found = await self._database.fetch_one(_QUERIES["dead_letter"], {"id": number}, row=_Body)
         return found.body if found else None
 
+    async def delete_dead_letter(self, number: int) -> DeadLetter | None:
+        """Deletes one; None when there is none."""
+        return await self._database.fetch_one(_QUERIES["delete_dead_letter"], {"id": number}, row=DeadLetter)
+
     async def tell_edges(self, node: str, edges: Sequence[Edge], now: datetime) -> None:
         """Writes what the lanes say of themselves."""
         values = {
@@ -135,6 +148,14 @@ class UsageStore:
             "lost": [edge.lost for edge in edges],
         }
         await self._database.execute(_QUERIES["tell_edges"], values)
+
+    async def reset_edges(self, node: str, before: int) -> None:
+        """Nothing of what a node's lives before this `boot` had waiting is to be waited for."""
+        await self._database.execute(_QUERIES["reset_edges"], {"node": node, "before": before})
+
+    async def days(self, since: datetime) -> list[Day]:
+        """Answers by day of UTC, of days with any."""
+        return await self._database.fetch(_QUERIES["days"], {"since": since}, row=Day)
 
 
 class Booking:

@@ -185,4 +185,7 @@ BEGIN
 END;
 $$;
 
-SELECT make_usage_partitions((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date + 2);
+-- What a SELECT returns would be printed.
+DO $$ BEGIN
+    PERFORM make_usage_partitions((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date + 2);
+END; $$;

@@ -1,0 +1,65 @@
+"""What operators ask of usage: is all of it there, what could not be booked, how much is it."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from beast.accounts.months import utc
+from beast.base.clock import Clock
+from beast.storage.database import Database
+from beast.usage.store import Day, DeadLetter, UsageStore
+from beast.usage.verify import Verification, verify
+
+LAST_ID = 2**63 - 1
+PAGE_MAX = 1000
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Usage at one moment."""
+
+    at: datetime
+    pending: int
+    """Answers of this node that are not booked yet."""
+    dead_letters: int
+    days: list[Day]
+
+
+class UsageAdmin:
+    """Read from the tables; a running server's own part is told to them every two seconds.
+
+    Args:
+        database: An open database.
+        clock: The time.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._store = UsageStore(database)
+        self._clock = clock
+
+    async def summary(self, *, days: int, pending: int = 0) -> Summary:
+        """The last so many days."""
+        now = utc(self._clock.wall_ns())
+        since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days - 1)
+        return Summary(
+            at=now,
+            pending=pending,
+            dead_letters=await self._store.count_dead_letters(),
+            days=await self._store.days(since),
+        )
+
+    async def verify(self, since: datetime | None, until: datetime | None) -> Verification:
+        """See beast.usage.verify."""
+        return await verify(self._database, self._clock, since=since, until=until)
+
+    async def dead_letters(self, *, before: int = LAST_ID, limit: int = 100) -> list[DeadLetter]:
+        """The newest with ids below `before`, PAGE_MAX at most."""
+        return await self._store.dead_letters(before=before, limit=min(limit, PAGE_MAX))
+
+    async def dead_letter(self, number: int) -> bytes | None:
+        """One's body, as it came."""
+        return await self._store.dead_letter(number)
+
+    async def delete_dead_letter(self, number: int) -> DeadLetter | None:
+        """For good; None when there is none."""
+        return await self._store.delete_dead_letter(number)
