@@ -54,6 +54,7 @@ def test_every_setting_can_come_from_the_environment(setting: object) -> None:
         "spin_us": "7",
         "database_url": "postgresql://h/d",
         "redis_url": "redis://h",
+        "usage_queue": "folder:/q",
     }
     text = special.get(name) or values[type(getattr(Config(), name)).__name__.removeprefix("Posix")]
     loaded = load_config(environ={variable: text})
