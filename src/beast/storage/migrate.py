@@ -59,6 +59,14 @@ def migrate(url: str) -> list[str]:
     return applied
 
 
+class _SilentCursor(psycopg.Cursor[Any]):
+    """A cursor that doesn't tell that rows came back: yoyo would print them where a command's own answer belongs."""
+
+    @property
+    def description(self) -> None:
+        return None
+
+
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     """yoyo's backend, on one connection.
 
@@ -72,7 +80,9 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         super().__init__(parse_uri("postgresql+psycopg:///"), "_yoyo_migration")
 
     def connect(self, _uri: object) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._url, autocommit=True, application_name="beast-migrate")
+        return psycopg.connect(
+            self._url, autocommit=True, application_name="beast-migrate", cursor_factory=_SilentCursor
+        )
 
     def copy(self) -> AbstractContextManager[_Backend]:
         return nullcontext(self)
