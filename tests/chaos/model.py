@@ -9,7 +9,9 @@ from tests.chaos.truth import Made
 from tests.chaos.wire import Wire
 from tests.chaos.world import QUOTES, World
 
+MS: Final = 10**6
 BACKFILL_NS: Final = 5 * 10**9
+"""A trade that comes later than this is as old as its own time says."""
 CONFIRMATIONS: Final = 2
 SWEEP_NS: Final = 600 * 10**6
 """So long a consensus may rest on what is true no more."""
@@ -104,6 +106,8 @@ class Model:
             _hold(silent_ns <= self._patience_ns[told.exchange], "its connection was heard within its patience")
         if told.state == "live":
             _hold(told.age_ns <= TTL_NS, "live is young")
+            old_ns = self._world.clock.wall_ns() - told.time_ns
+            _hold(old_ns - told.age_ns <= BACKFILL_NS + MS or old_ns <= TTL_NS, "a late trade is young by its own time")
         if told.state == "quiet":
             newest = self._world.truth.wires[wire.number if wire else 0].newest.get(told.asset, 0)
             _hold(newest <= made.number or self._is_skewed(told.exchange), "quiet is the last that came")
