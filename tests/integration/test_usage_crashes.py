@@ -212,7 +212,7 @@ def own_postgres(new_home: Path) -> Iterator[EmbeddedPostgres]:
 async def test_postgresql_killed_under_load_costs_nothing(own_postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     engine = Engine(node="test", max_keys=1024, max_instruments=64)
     engine.load_instruments([(0, "BTC", "okx", "USDT", 1, 0)])
-    engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns(), epoch=1)
+    engine.publish(0, b"1.5", 1_776_003_781_000_000_000, monotonic_ns())
     engine.set_ttl_ms(86_400_000)
     engine.put_key(sha256(b"tb_1").digest(), 1, per_second=0, burst=0, partner=True)
     asked = 0
