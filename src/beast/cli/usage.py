@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from beast.accounts.audit import Trail, command_line
 from beast.base.clock import SystemClock
 from beast.base.config import Config
 from beast.base.config_sources import load_config
@@ -96,7 +97,7 @@ def dead_letters(number: int | None = None, /, *, delete: bool = False, as_json:
         return
     missing = BeastError(f"there is no dead letter {number}", todo="beast usage dead-letters shows those there are")
     if delete:
-        if _with_usage(lambda usage: usage.delete_dead_letter(number)) is None:
+        if _with_database(lambda database: _delete(database, number)) is None:
             raise missing
         sys.stdout.write(f"dead letter {number} is deleted\n")
         return
@@ -107,15 +108,28 @@ def dead_letters(number: int | None = None, /, *, delete: bool = False, as_json:
 
 
 def _with_usage(work: Callable[[UsageAdmin], Awaitable[_Result]]) -> _Result:
+    return _with_database(lambda database: work(UsageAdmin(database, SystemClock())))
+
+
+def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
     config = load_config().config
     configure_logging("warning", config.log_format)
 
     async def run() -> _Result:
         async with open_database(config, application_name="beast-usage", max_size=2) as database:
             await _tell_what_is_left(config, database)
-            return await work(UsageAdmin(database, SystemClock()))
+            return await work(database)
 
     return asyncio.run(run())
+
+
+async def _delete(database: Database, number: int) -> DeadLetter | None:
+    letter = await UsageAdmin(database, SystemClock()).delete_dead_letter(number)
+    if letter is not None:
+        trail = Trail(database, SystemClock())
+        trail.put(command_line(), "usage.dead-letter.delete", {"id": number, "reason": letter.reason})
+        await trail.flush()
+    return letter
 
 
 async def _tell_what_is_left(config: Config, database: Database) -> None:
