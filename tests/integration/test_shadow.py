@@ -147,6 +147,7 @@ async def test_a_new_exchange_that_agrees_goes_live_by_itself_and_no_client_sees
     assert compared["BTC"].sources == 2
     assert (compared["BTC"].off_bps or 99) < 50
     live = await reaches(node, made.id, state="live")
+    assert any(name.endswith(" by REST") for name in live.proven)
     assert (live.base, live.version, live.ended_by) == (None, 1, "shadow")
     assert live.agreed >= 2
     [version] = await node.keeper.store.versions("binance")

@@ -15,6 +15,7 @@ from tests.fixtures.rows import ROOT, example_exchange
 from tests.fixtures.services import make_services
 
 from beast.__main__ import run
+from beast.accounts.audit import Trail
 from beast.base.clock import SystemClock
 from beast.feeds.link.tally import Tally
 from beast.feeds.rows.files import Exchange
@@ -337,6 +338,10 @@ def test_drafts_on_the_command_line(beast: Any, database_url: str, tmp_path: Pat
             store = DraftStore(database)
             await judged(store, await store.find(1))
 
+    async def noted() -> list[str]:
+        async with Database(database_url) as database:
+            return [row.action for row in await Trail(database, SystemClock()).list_rows(action="exchange-shadow")]
+
     asyncio.run(judge())
     shown = beast("shadow", "show", "1")[1]
     assert "BTC USDT" in shown
@@ -352,6 +357,8 @@ def test_drafts_on_the_command_line(beast: Any, database_url: str, tmp_path: Pat
     assert beast("shadow", "start", str(edited))[0] == 0
     assert beast("shadow", "reject", "2", "--reason", "no")[:2] == (0, "draft 2 is rejected\n")
     assert "rejected by cli" in beast("shadow", "list", "binance")[1]
+    told = ["exchange-shadow.reject", "exchange-shadow.start", "exchange-shadow.promote", "exchange-shadow.start"]
+    assert asyncio.run(noted()) == told
     code, _, err = beast("shadow", "show", "99999999999")
     assert (code, err.count("\n")) == (1, 1)
     assert beast("shadow", "versions", "binance")[1].splitlines()[0].split()[:3] == ["version", "at", "who"]

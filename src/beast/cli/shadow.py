@@ -1,10 +1,10 @@
 """beast feeds shadow: drafts of rows, which run beside the live ones until they have agreed with the others."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
@@ -12,13 +12,14 @@ from cyclopts.types import PositiveInt
 from rich.console import Console
 from rich.table import Table
 
-from beast.accounts.audit import command_line
+from beast.accounts.audit import Entry, command_line, write_entry
 from beast.base.clock import SystemClock
 from beast.cli.database import with_database
 from beast.feeds.rows.files import read_rows
 from beast.feeds.shadow.change import change_of
 from beast.feeds.shadow.store import DraftStore, Terms
 from beast.feeds.shadow.types import Draft, DraftDetail
+from beast.storage.database import Database
 
 app = App(
     name="shadow",
@@ -34,6 +35,7 @@ app = App(
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=())]
 ASSETS_SHOWN = 20
+_Result = TypeVar("_Result")
 
 
 @app.command
@@ -59,7 +61,7 @@ def start(
     """
     change = change_of(read_rows(file), replace=replace)
     who, terms = command_line().name, Terms(bps, minutes, auto)
-    draft = with_database(lambda database: DraftStore(database).start(change, terms, who=who, at=_now()))
+    draft = _change("start", lambda store: store.start(change, terms, who=who, at=_now()), exchange=change.exchange)
     if as_json:
         _print_lines([draft])
     else:
@@ -108,7 +110,7 @@ def promote(draft: int, /) -> None:
         draft: Its number.
     """
     who = command_line().name
-    version = with_database(lambda database: DraftStore(database).promote(draft, who=who, at=_now()))
+    version = _change("promote", lambda store: store.promote(draft, who=who, at=_now()), draft=draft)
     sys.stdout.write(f"draft {draft} is live, as version {version} of the rows\n")
 
 
@@ -121,7 +123,7 @@ def reject(draft: int, /, *, reason: str = "") -> None:
         reason: Kept with it.
     """
     who = command_line().name
-    with_database(lambda database: DraftStore(database).reject(draft, who=who, at=_now(), reason=reason))
+    _change("reject", lambda store: store.reject(draft, who=who, at=_now(), reason=reason), draft=draft, reason=reason)
     sys.stdout.write(f"draft {draft} is rejected\n")
 
 
@@ -145,6 +147,19 @@ def versions(exchange: str, /, *, limit: PositiveInt = 20, as_json: AsJson = Fal
             changed = f"{changed}{', ' if changed else ''}{each.changed_assets} assets"
         table.add_row(str(each.number), f"{each.at:%Y-%m-%d %H:%M:%S}", each.who, str(each.assets), changed)
     Console(highlight=False, markup=False).print(table)
+
+
+def _change(action: str, work: Callable[[DraftStore], Awaitable[_Result]], **details: object) -> _Result:
+    """Does the work on the configured database, and writes into the audit log that it is done."""
+
+    async def run(database: Database) -> _Result:
+        result = await work(DraftStore(database))
+        entry = Entry(at=_now(), actor=command_line(), action=f"exchange-shadow.{action}", after=details)
+        async with database.transaction() as connection:
+            await write_entry(connection, entry)
+        return result
+
+    return with_database(run)
 
 
 def _show(console: Console, draft: DraftDetail) -> None:

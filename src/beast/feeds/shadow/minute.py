@@ -82,6 +82,11 @@ class Minute:
         """The exchange is asked for this asset by REST."""
         self._by_rest = asset, _Compared()
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether it was."""
+        return self._by_rest is not None
+
     def answer(self, price: str, others: Others) -> None:
         """What it says, beside what the others say at this moment."""
         assert self._by_rest is not None, "only who was asked answers"

@@ -69,6 +69,8 @@ class Observer:
         async for part in in_turns(received_after(self._own.engine, since_ns), TURN):
             for number in part:
                 self._compare(number)
+        if not self._minute.has_asked:
+            self._ask_by_rest()
 
     async def end_minute(self, bps: float) -> Verdict:
         """The verdict on the time since the last one; a new minute begins."""
@@ -89,7 +91,6 @@ class Observer:
             priced=priced,
         )
         minute, self._minute, self._tally = self._minute, Minute(), tally
-        self._ask_by_rest([asset for asset in wanted if asset in priced])
         return minute.verdict(facts, bps)
 
     async def stop(self) -> None:
@@ -109,20 +110,25 @@ class Observer:
         chosen, standings, _ = find_consensus(votes, outlier_bps=self.outlier_bps)
         return None if chosen is None else Others(votes[chosen][0], standings.count("live"))
 
-    def _ask_by_rest(self, assets: Sequence[str]) -> None:
-        """Asks for one of these assets, another every minute."""
-        if self._fetch is None or not assets:
-            return
-        instrument = self._own.catalogue.find(self.exchange, assets[self._asked % len(assets)])
-        row = instrument and self._own.feeds.row(self.exchange, instrument.market.asset)
-        if instrument is None or not row or not row[0].rest_ticker_url:
-            return
-        self._asked += 1
-        self._minute.ask(instrument.market.asset)
-        self._asking.spawn("shadow rest", self._hear(self._fetch, self._minute, instrument.market))
+    def _ask_by_rest(self) -> None:
+        """Asks for one asset that others price, another every minute."""
+        rows = [
+            row.asset
+            for running in self._running()
+            if self._fetch is not None and running.wish.feed.rest_ticker_url
+            for row in running.wish.subscribed
+        ]
+        for _ in rows[:TURN]:
+            self._asked += 1
+            instrument = self._own.catalogue.find(self.exchange, rows[self._asked % len(rows)])
+            if instrument is not None and self.others(instrument.market.asset, instrument.market.currency):
+                self._minute.ask(instrument.market.asset)
+                self._asking.spawn("shadow rest", self._hear(self._minute, instrument.market))
+                return
 
-    async def _hear(self, fetch: Fetch, minute: Minute, market: Market) -> None:
-        quote = await fetch([market], self._clock.monotonic_ns() + ANSWER_NS)
+    async def _hear(self, minute: Minute, market: Market) -> None:
+        assert self._fetch is not None, "nobody is asked else"
+        quote = await self._fetch([market], self._clock.monotonic_ns() + ANSWER_NS)
         if quote is None or self._clock.wall_ns() - quote.time_ns > OLD_NS:
             return
         if others := self.others(market.asset, market.currency):
