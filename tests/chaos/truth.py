@@ -25,7 +25,8 @@ class Made:
     """The price that the exchange tells over its WebSocket, which a spike makes another one."""
     at_ns: int
     """CLOCK_MONOTONIC."""
-    skewed: bool
+    time_ns: int
+    """As the exchange tells it."""
     seen: list[tuple[int, int]] = field(default_factory=list)
     """(CLOCK_MONOTONIC, wire) of each time that a frame with it came, whatever had been done to the frame."""
 
@@ -34,7 +35,7 @@ class Made:
 class WireTruth:
     """What came over one wire."""
 
-    newest: dict[str, int] = field(default_factory=dict)
+    newest: dict[str, Made] = field(default_factory=dict)
     """The highest trade of each asset that came in any form."""
     last: int | None = None
     """Where the exchange numbers its frames."""
@@ -56,7 +57,7 @@ class Truth:
         self._history: dict[tuple[str, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
 
     def made(self, exchange: str, asset: str, true: Trade, told: Trade, at_ns: int) -> None:
-        made = Made(exchange, asset, true.id, true.price, told.price, at_ns, told.time_ns != true.time_ns)
+        made = Made(exchange, asset, true.id, true.price, told.price, at_ns, told.time_ns)
         self._by_id[exchange, true.id] = made
         for price, time_ns in {(told.price, told.time_ns), (true.price, true.time_ns)}:
             for resolution in RESOLUTIONS:
@@ -74,8 +75,9 @@ class Truth:
             if made is None:
                 continue
             made.seen.append((now_ns, wire))
-            if made.number > there.newest.get(made.asset, 0):
-                there.newest[made.asset] = made.number
+            newest = there.newest.get(made.asset)
+            if newest is None or made.number > newest.number:
+                there.newest[made.asset] = made
                 self._follow_spike((exchange, made.asset), spiked=made.told != made.price)
 
     def _follow_spike(self, market: tuple[str, str], *, spiked: bool) -> None:
