@@ -223,6 +223,7 @@ class Engine:
         peer: str | None = None,
         now_ns: int | None = None,
         wall_ns: int | None = None,
+        bill: Bill | None = None,
     ) -> tuple[int, bytes, bytes]:
         """(HTTP status, JSON body, header lines) for the ASGI side.
 
@@ -232,6 +233,8 @@ class Engine:
         Of several assets without one price, the status is that of the first. With `turn` 1 it may be 0: a slower tier
         may know more, and nothing was recorded or taken but from the key's rate. Asked again with `turn` 2, which
         doesn't take from the rate, it is answered.
+
+        The answer's usage record is published at once, or, with `bill`, when that is paid.
         """
 
     # what comes out
@@ -260,6 +263,17 @@ class Engine:
         A bucket is at most 1/16 wide.
         """
     def count(self, name: str, n: int = 1) -> None: ...
+
+@final
+class Bill:
+    """What one answer of Engine.query() costs, until it is on its way. Main thread only."""
+
+    def __init__(self) -> None:
+        """To be made when the request has come: from here on it is timed."""
+    def pay(self) -> None:
+        """The answer is on its way: it counts. Nothing is due for an answer without a price, or a second time."""
+    def drop(self) -> None:
+        """It never will be: what it took from its key's allowance is given back."""
 
 @final
 class Miss:

@@ -351,6 +351,7 @@ cdef extern from "answer.h" nogil:
     ctypedef struct beast_reply:
         beast_result result
         bint missed
+        bint recorded
         uint32_t len
     ctypedef struct beast_result_info:
         const char *name
@@ -432,5 +433,8 @@ cdef extern from "engine.h" nogil:
         BEAST_QUERY_FIRST
         BEAST_QUERY_AGAIN
     void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn, const sockaddr *peer,
-                            const beast_moment *moment, uint8_t *out, beast_reply *reply)
+                            const beast_moment *moment, uint8_t *out, beast_reply *reply,
+                            beast_usage *bill)
+    void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns)
+    void beast_engine_forgive(beast_engine *engine, const beast_usage *bill)
     beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)

@@ -17,6 +17,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from beast._fast import Bill
 from beast.http.errors import (
     BAD_HOST,
     BAD_REQUEST,
@@ -76,6 +77,9 @@ class Successor(asyncio.Protocol):
 HAND_ON = "beast.hand_on"
 """The ASGI extension by which a route gives its connection away: `call` takes a Successor and the response's head."""
 
+OWE = "beast.owe"
+"""The ASGI extension by which a route bills its answer: paid once that is written, dropped if the client is gone."""
+
 HandOn = Callable[[Successor, int, Iterable[tuple[bytes, bytes]]], bool]
 
 
@@ -109,6 +113,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._ended = False
         self._refusal: Fault | None = None
         self._closing = False
+        self._bill: Bill | None = None
         self._watched = (0, Owed.NOTHING)
         self._read_clock: asyncio.TimerHandle | None = None
         self._send_clock: asyncio.TimerHandle | None = None
@@ -132,6 +137,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops every clock."""
         self._closing = True
+        if self._bill is not None:
+            self._bill.drop()
         if self._source is not None:
             self._gate.leave(self._source)
         self._stop_reading_clock()
@@ -222,7 +229,10 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _RefusedError(BAD_HOST)
         self._bytes = self._body_bytes = 0
         super().on_headers_complete()
-        self.scope["extensions"] = {HAND_ON: {"call": partial(self._hand_on, self.cycle)}}
+        self.scope["extensions"] = {
+            HAND_ON: {"call": partial(self._hand_on, self.cycle)},
+            OWE: {"call": partial(self._owe, self.cycle)},
+        }
         self._owed = Owed.BODY
         self._unanswered += 1
 
@@ -281,10 +291,19 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Starts the next pipelined request, or tells the refusal that waited for its turn."""
+        if self._bill is not None:
+            self._bill.pay()
+            self._bill = None
         self._unanswered -= 1
         super().on_response_complete()
         if self._refusal is not None and not self._unanswered and not self._closing:
             self._tell_refusal(self._refusal)
+
+    def _owe(self, cycle: RequestResponseCycle, bill: Bill) -> None:
+        if cycle.disconnected or self.transport.is_closing():
+            bill.drop()
+        else:
+            self._bill = bill
 
     def _hand_on(
         self, cycle: RequestResponseCycle, successor: Successor, status: int, headers: Iterable[tuple[bytes, bytes]]

@@ -166,7 +166,8 @@ uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t 
 }
 
 void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
-                        const struct sockaddr *peer, const beast_moment *moment, uint8_t *out, beast_reply *reply)
+                        const struct sockaddr *peer, const beast_moment *moment, uint8_t *out, beast_reply *reply,
+                        beast_usage *bill)
 {
     beast_lane *lane = engine->own->lane;
     beast_key *admitted = NULL;
@@ -180,8 +181,32 @@ void beast_engine_query(beast_engine *engine, const beast_request *req, beast_qu
     beast_answer_body(lane, req, &lookup, admitted, moment, out, reply);
     lane->waits = false;
     beast_reader_leave(&lane->reader);
+    if (bill && reply->recorded) {
+        *bill = *beast_usage_at(lane->usage, 0);
+        beast_usage_drop(lane->usage, 1);
+        return;
+    }
     count_as_sent(lane);
     beast_usage_wake(lane->usage, lane->shared->usage_fd);
+}
+
+void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns)
+{
+    beast_lane *lane = engine->own->lane;
+
+    if (!beast_usage_claim_again(lane->usage, bill)) {
+        beast_usage_lose(lane->usage);
+        beast_count(&lane->counters, BEAST_COUNTER_usage_lost, 1);
+        return;
+    }
+    beast_usage_received(lane->usage, received_ns);
+    beast_lane_sent(lane, 1);
+    beast_usage_wake(lane->usage, lane->shared->usage_fd);
+}
+
+void beast_engine_forgive(beast_engine *engine, const beast_usage *bill)
+{
+    beast_lane_refund(engine->own->lane, bill, 1);
 }
 
 beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)

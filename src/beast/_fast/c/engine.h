@@ -64,9 +64,15 @@ uint32_t beast_engine_ask(beast_engine *engine, const uint8_t *datagram, size_t 
  * after the slower tiers were asked: its key was admitted the first time. */
 typedef enum beast_query_turn { BEAST_QUERY_ONCE, BEAST_QUERY_FIRST, BEAST_QUERY_AGAIN } beast_query_turn;
 
-/* One request of the ASGI side: the body, with the main thread's own lane. `peer` is who asks, or NULL. */
+/* One request of the ASGI side: the body, with the main thread's own lane. `peer` is who asks, or NULL. Its usage record,
+ * if reply->recorded, is published at once, or goes to `bill` unless that is NULL. */
 void beast_engine_query(beast_engine *engine, const beast_request *req, beast_query_turn turn,
-                        const struct sockaddr *peer, const beast_moment *moment, uint8_t *out, beast_reply *reply);
+                        const struct sockaddr *peer, const beast_moment *moment, uint8_t *out, beast_reply *reply,
+                        beast_usage *bill);
+/* The answer is on its way: publishes the record. `received_ns` (CLOCK_MONOTONIC) is when its request came. */
+void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns);
+/* It never will be: gives back what it took from its key's allowance. */
+void beast_engine_forgive(beast_engine *engine, const beast_usage *bill);
 /* Asks a parked request again and sends the answer by its lane's socket. Main thread only. */
 beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment);
 

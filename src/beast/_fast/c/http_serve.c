@@ -193,12 +193,8 @@ static uint32_t claim_again(beast_lane *lane, const beast_http_unsent *unsent, u
 {
     uint32_t n = 0;
     for (uint32_t i = unsent->booked; i < unsent->owed; i++, n++) {
-        beast_usage *record = beast_usage_claim(lane->usage);
-        if (!record)
+        if (!beast_usage_claim_again(lane->usage, &unsent->record[i]))
             break;
-        uint64_t sequence = record->sequence;
-        *record = unsent->record[i];
-        record->sequence = sequence;
         beast_usage_flight(lane->usage)->end[n] = unsent->end[i] - at;
     }
     return n;

@@ -77,6 +77,17 @@ beast_usage *beast_usage_claim(beast_usage_ring *ring)
     return record;
 }
 
+bool beast_usage_claim_again(beast_usage_ring *ring, const beast_usage *kept)
+{
+    beast_usage *record = beast_usage_claim(ring);
+    if (!record)
+        return false;
+    uint64_t sequence = record->sequence;
+    *record = *kept;
+    record->sequence = sequence;
+    return true;
+}
+
 void beast_usage_lose(beast_usage_ring *ring) { ring->sequence++; }
 
 uint32_t beast_usage_unsent(const beast_usage_ring *ring) { return (uint32_t)(ring->claimed - ring->published); }

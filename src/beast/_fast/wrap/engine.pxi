@@ -310,7 +310,7 @@ cdef class Engine:
 
     def query(
         self, key, assets, *, many, exchange=None, max_age_ms=None, allow_stale=False, turn=0, peer=None, now_ns=None,
-        wall_ns=None,
+        wall_ns=None, Bill bill=None,
     ):
         """(HTTP status, JSON body, header lines) for the ASGI side."""
         cdef beast_address address
@@ -320,7 +320,7 @@ cdef class Engine:
             address = address_of(peer, 0)
         return ask_query(self._engine, key, list(assets), bool(many), exchange, max_age_ms, bool(allow_stale),
                          <beast_query_turn><int>between("turn", turn, 0, 2),
-                         NULL if peer is None else beast_address_of(&address), self.moment(now_ns, wall_ns))
+                         NULL if peer is None else beast_address_of(&address), self.moment(now_ns, wall_ns), bill_of(self, bill))
 
     # what comes out
 

@@ -3,6 +3,39 @@
 cdef int64_t _MAX_AGE_LIMIT = (1 << 53) - 1
 
 
+@cython.final
+cdef class Bill:
+    """What one answer of Engine.query() costs, until it is on its way. Main thread only."""
+
+    cdef object engine
+    cdef beast_engine *_engine
+    cdef beast_usage record
+    cdef int64_t received_ns
+    cdef bint due
+
+    def __cinit__(self):
+        self.received_ns = beast_moment_now().now_ns
+
+    def pay(self) -> None:
+        if self.due:
+            self.due = False
+            beast_engine_pay(self._engine, &self.record, self.received_ns)
+
+    def drop(self) -> None:
+        if self.due:
+            self.due = False
+            beast_engine_forgive(self._engine, &self.record)
+
+
+cdef Bill bill_of(engine, Bill bill):
+    """It keeps the engine for as long as it may be paid."""
+    if bill is not None:
+        if bill.due:
+            raise ValueError("a bill is for one answer")
+        bill.engine = engine
+    return bill
+
+
 cdef beast_fault name_fault(text, beast_fault empty):
     if not isinstance(text, str) or not text:
         return empty
@@ -45,7 +78,7 @@ cdef list quoted(list assets):
 
 
 cdef tuple ask_query(beast_engine *engine, key, list assets, bint many, exchange, max_age_ms, bint allow_stale,
-                     beast_query_turn turn, const sockaddr *peer, beast_moment moment):
+                     beast_query_turn turn, const sockaddr *peer, beast_moment moment, Bill bill):
     cdef beast_request req
     cdef beast_reply reply
     cdef beast_month month = beast_month_of(moment.wall_ns // 1_000_000_000)
@@ -81,11 +114,14 @@ cdef tuple ask_query(beast_engine *engine, key, list assets, bint many, exchange
     if out is NULL:
         raise MemoryError("query: out of memory")
     try:
-        beast_engine_query(engine, &req, turn, peer, &moment, out, &reply)
+        beast_engine_query(engine, &req, turn, peer, &moment, out, &reply, NULL if bill is None else &bill.record)
         body = PyBytes_FromStringAndSize(<const char *>out, reply.len)
     finally:
         PyMem_Free(out)
     if reply.missed:
         return 0, b"", b""
+    if bill is not None:
+        bill.due = reply.recorded
+        bill._engine = engine
     length = beast_limit_lines(beast_engine_shared(engine), &reply, &moment, &month, lines)
     return beast_result_describe(reply.result).http, body, PyBytes_FromStringAndSize(<const char *>lines, length)

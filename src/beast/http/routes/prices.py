@@ -13,7 +13,9 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK
 
+from beast._fast import Bill
 from beast.http.errors import BODY_TOO_LARGE, JSON, error_body
+from beast.http.protocol import OWE
 from beast.http.query import BadRequestError, PriceQuery, read_body, read_key, read_query
 from beast.http.schema import Price, PriceError, Prices
 from beast.http.services import Services
@@ -127,20 +129,22 @@ async def _answer(
     request: AnyRequest, services: Services, read: Callable[[], PriceQuery], *, many: bool
 ) -> Response[bytes]:
     engine = services.engine
+    bill = Bill()
     try:
         key = read_key(request.scope["headers"])
         query = read()
     except BadRequestError as error:
         status, body, lines = 400, error_body("bad_request", error.message), b""
     else:
-        status, body, lines = await _ask(services, key, query, many=many, peer=peer_of(request))
+        status, body, lines = await _ask(services, key, query, many=many, peer=peer_of(request), bill=bill)
+        owe(request, bill)
     engine.count("tcp_requests")
     engine.count("http_answered" if status == HTTP_200_OK else "http_refused")
     return Response(body, status_code=status, media_type=JSON, headers=answer_headers(lines))
 
 
 async def _ask(
-    services: Services, key: bytes | None, query: PriceQuery, *, many: bool, peer: str | None
+    services: Services, key: bytes | None, query: PriceQuery, *, many: bool, peer: str | None, bill: Bill
 ) -> tuple[int, bytes, bytes]:
     """Asks memory and, where it can't answer, memory again after the slower tiers."""
     ask = partial(
@@ -152,6 +156,7 @@ async def _ask(
         max_age_ms=query.max_age_ms,
         allow_stale=query.allow_stale,
         peer=peer,
+        bill=bill,
     )
     if services.tiers is None:
         return ask()
@@ -160,6 +165,15 @@ async def _ask(
         await services.tiers.find(query.assets, query.exchange, query.max_age_ms)
         answer = ask(turn=AGAIN)
     return answer
+
+
+def owe(request: AnyRequest, bill: Bill) -> None:
+    """Has the answer counted when it is written, and only then; at once where nobody can tell (in tests)."""
+    extensions: dict[str, Any] = request.scope.get("extensions") or {}
+    if OWE in extensions:
+        extensions[OWE]["call"](bill)
+    else:
+        bill.pay()
 
 
 def peer_of(request: AnyRequest) -> str | None:
