@@ -11,9 +11,10 @@ from beast.base.clock import ManualClock
 from beast.base.tasks import Tasks
 from beast.reports.limiter import Limiter, LimitReachedError, next_month
 from beast.reports.service import Reports, UnauthorizedError
-from beast.reports.store import ReportStore
+from beast.reports.store import COUNT_CHECK, COUNT_UPSERT, ReportStore
 from beast.reports.types import ReportKey
 from beast.storage.database import Database
+from beast.storage.statements import Statements
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -53,6 +54,14 @@ async def test_fifty_at_once_from_two_nodes_make_ten(database: Database, databas
     assert sum(counts) == 10
     allowance = await here.check(key)
     assert (allowance.allowed, allowance.in_month, allowance.in_day) == (10, 10, 10)
+
+
+async def test_the_server_has_the_two_statements_prepared(database_url: str, clock: ManualClock) -> None:
+    statements = Statements(COUNT_CHECK, COUNT_UPSERT)
+    async with Database(database_url, statements=statements) as database:
+        key = await a_key(database)
+        assert statements.prepared == {COUNT_CHECK.name: True, COUNT_UPSERT.name: True}
+        assert await made(Limiter(ReportStore(database), clock), key, 30) == 10
 
 
 async def test_refusals_do_not_count_and_say_when(limiter: Limiter, database: Database) -> None:
