@@ -117,15 +117,24 @@ class Server:
             ports=ports,
             started_ns=self._started_ns,
         )
+        reports = ReportSide(node, self._health["report_health"]) if config.server_type in REPORTS else None
+        if reports is not None:
+            # They stop beside the prices, and both have `drain_s` at once.
+            stack.push_async_callback(reports.stopped)
         if config.server_type in PRICES:
             self.prices = PriceSide(node, self._health["health"], record=self.options.record)
             await self.prices.start()
-        if config.server_type in REPORTS:
-            count = self.prices.services.engine.count if self.prices else None
-            await ReportSide(node, self._health["report_health"], count=count).start()
-        # The first thing to end: balancers have time to notice.
-        stack.push_async_callback(asyncio.sleep, self.options.grace_s)
+        if reports is not None:
+            reports.count_too = self.prices.services.engine.count if self.prices else None
+            await reports.start()
+        stack.push_async_callback(self._begin_stop, reports)
         await self._become_ready(node)
+
+    async def _begin_stop(self, reports: ReportSide | None) -> None:
+        """The first thing of the end: balancers have time to notice, then the doors close."""
+        await asyncio.sleep(self.options.grace_s)
+        if reports is not None:
+            reports.begin_stop()
 
     async def _become_ready(self, node: Node) -> None:
         """Waits for the first prices, then says so everywhere."""

@@ -1,8 +1,10 @@
 """The report side: what was answered, told by HTTP and in datagrams."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from beast.accounts.audit import Trail
 from beast.base.config_sources import admin_key
@@ -15,6 +17,9 @@ from beast.reports.sources import Sources
 from beast.reports.udp import ReportDatagrams
 from beast.serving.node import HealthPort, Node, probe
 
+if TYPE_CHECKING:
+    from beast.http.server import HttpServer
+
 
 class ReportSide:
     """Answers report requests. Without a database there is nothing to tell: then it is not ready.
@@ -22,14 +27,18 @@ class ReportSide:
     Args:
         node: The process it is part of.
         port: Its health port, which listens already.
-        count: Counts one of the counters by name, when the process has those of an engine.
     """
 
-    def __init__(self, node: Node, port: HealthPort, *, count: Callable[[str], None] | None) -> None:
+    count_too: Callable[[str], None] | None = None
+    """Counts one of the counters by name, where the process has those of an engine."""
+
+    def __init__(self, node: Node, port: HealthPort) -> None:
         self._node = node
         self._port = port
         self._counters: Counter[str] = Counter()
-        self._count_too = count
+        self._server: HttpServer | None = None
+        self._datagrams: ReportDatagrams | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Opens both doors."""
@@ -38,22 +47,37 @@ class ReportSide:
         sources = Sources(node.clock, Parameters().source_per_second)
         trail = Trail(node.database, node.clock)
         services = ReportServices(reports=reports, sources=sources, clock=node.clock, trail=trail, count=self._count)
-        datagrams = ReportDatagrams(reports, sources, node.clock, node=config.node, count=self._count)
+        self._datagrams = ReportDatagrams(reports, sources, node.clock, node=config.node, count=self._count)
         node.parameters.on_change(reports.tune)
         node.parameters.on_change(lambda new: sources.tune(new.source_per_second, new.source_exceptions))
-        server = report_server(services, admin_key(config), node.parameters)
-        node.stack.push_async_callback(server.stop, config.drain_s)
-        await server.start((config.host, config.report_http_port))
-        node.stack.push_async_callback(datagrams.stop)
-        udp_port = await datagrams.start(config.host, config.report_udp_port)
-        node.ports.update(report_http=server.port, report_udp=udp_port)
+        self._server = report_server(services, admin_key(config), node.parameters)
+        await self._server.start((config.host, config.report_http_port))
+        udp_port = await self._datagrams.start(config.host, config.report_udp_port)
+        node.ports.update(report_http=self._server.port, report_udp=udp_port)
         node.tasks.spawn("report database probe", probe(node.database, self._told))
         self._port.expose = partial(self._expose, reports)
 
+    def begin_stop(self) -> None:
+        """Closes both doors and finishes what is under way, beside whatever else stops meanwhile."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(), name="stop reports")
+
+    async def stopped(self) -> None:
+        """Stops, if that has not begun, and waits for its end."""
+        self.begin_stop()
+        assert self._stopping is not None, "begun"
+        await self._stopping
+
+    async def _stop(self) -> None:
+        if self._datagrams is not None:
+            await self._datagrams.stop()
+        if self._server is not None:
+            await self._server.stop(self._node.config.drain_s)
+
     def _count(self, name: str) -> None:
         self._counters[name] += 1
-        if self._count_too is not None:
-            self._count_too(name)
+        if self.count_too is not None:
+            self.count_too(name)
 
     def _told(self, reason: str | None) -> None:
         if reason is None:
