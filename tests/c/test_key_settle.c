@@ -90,9 +90,6 @@ static void what_is_admitted_while_settling_counts_on_top(void)
     CHECK_EQ(beast_unsettled_of(n.key->balance), 3);
     CHECK_EQ(beast_keys_collect(n.table, NULL, dues, 4), 1); /* and comes again by itself */
     CHECK_EQ(dues[0].admitted, 3);
-    beast_key_postpone(n.table, dues);
-    CHECK_EQ(beast_keys_collect(n.table, NULL, dues, 4), 1);
-    CHECK_EQ(dues[0].admitted, 3);
     beast_key_settle(n.table, dues, START, 8 * SECOND, NOTHING);
     CHECK_EQ(beast_keys_collect(n.table, NULL, dues, 4), 0);
     CHECK_EQ(beast_keys_collect(n.table, n.cache, dues, 4), 0);
@@ -131,6 +128,7 @@ static void a_cap_is_granted_in_parts(void)
     CHECK_EQ(beast_key_set(n.table, DIGEST, &limits, &nobody), BEAST_OK);
     CHECK_EQ(beast_keys_collect(n.table, n.cache, dues, 4), 1);
     CHECK_EQ(dues[0].answered, 0);
+    CHECK_EQ(dues[0].floor, 0);
     CHECK_EQ(dues[0].month, 4);
     dues[0].month = 3;
     dues[0].answered = 5;
@@ -162,14 +160,22 @@ static void without_a_cluster_all_is_this_nodes(void)
     CHECK_EQ(ask_often(&n, START, 6), 6);
     CHECK_EQ(ask(&n, START), BEAST_RESULT_QUOTA_EXCEEDED);
     CHECK_EQ(beast_keys_collect(n.table, n.cache, dues, 4), 0);
-    /* With the cluster back it tells what it has answered meanwhile, once the key is touched. */
+    /* With the cluster back: what the database knows by now holds all that was answered meanwhile. */
     beast_key_terms_set(beast_key_terms_of(n.table), true, 1, 1, true, SECOND / 20);
+    CHECK_EQ(ask(&n, START), BEAST_RESULT_QUOTA_EXCEEDED);
     limits.used = 4;
     CHECK_EQ(beast_key_set(n.table, DIGEST, &limits, &nobody), BEAST_OK);
-    CHECK_EQ(beast_keys_collect(n.table, NULL, dues, 4), 1); /* it has no allowance to be touched with */
-    CHECK_EQ(dues[0].answered, 6);
-    beast_key_settle(n.table, dues, START, SECOND, 6 + 2);
+    CHECK_EQ(ask_often(&n, START + 10 * SECOND, 9), 2);
+    CHECK_EQ(beast_key_set(n.table, DIGEST, &limits, &nobody), BEAST_OK); /* which knows of these, too */
+    CHECK_EQ(beast_keys_collect(n.table, n.cache, dues, 4), 1);
+    CHECK_EQ(dues[0].floor, 4);
+    CHECK_EQ(dues[0].answered, 2);
+    beast_key_settle(n.table, dues, START, SECOND, 8);
     CHECK_EQ(ask_often(&n, START + 10 * SECOND, 9), 1);
+    CHECK_EQ(ask(&n, START + 60 * SECOND), BEAST_RESULT_QUOTA_EXCEEDED);
+    CHECK_EQ(beast_keys_collect(n.table, n.cache, dues, 4), 1);
+    CHECK_EQ(dues[0].floor, -1);
+    CHECK_EQ(dues[0].answered, 1);
     free_node(&n);
 }
 

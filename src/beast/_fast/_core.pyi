@@ -338,23 +338,23 @@ def restrict_key(engine: Engine, digest: bytes, networks: Sequence[str]) -> None
         LookupError: There is no such key.
     """
 
-def unsettled_keys(engine: Engine, most: int = 512) -> list[tuple[int, int, int, int, int, int]]:
-    """Keys touched since they were settled, each once: the caller settles or postpones them.
+def unsettled_keys(engine: Engine, most: int = 512) -> list[tuple[int, int, int, int, int, int, int]]:
+    """Keys touched since they were settled, each once, until the caller settles them.
 
     Of each (record, admissions to settle, quota id, interval in ns; 0: no rate limit, answers that its cap's counter
-    was not told of; -1: no cap, month of that counter).
+    was not told of; -1: no cap, what that counter holds at least without them; -1: it was told, month of the counter).
     """
 
 def settle_keys(
-    engine: Engine, keys: list[tuple[int, int, int, int, int, int]], answers: list[tuple[int, int]], now_ns: int
+    engine: Engine,
+    keys: Sequence[tuple[int, int, int, int, int, int, int]],
+    answers: Sequence[tuple[int, int]],
+    now_ns: int,
 ) -> None:
     """What the cluster says of them at `now_ns` (CLOCK_MONOTONIC, when the answer was there).
 
     Of each (ns that its theoretical arrival time is ahead of now, answers of the month, these included); -1: not asked.
     """
-
-def postpone_keys(engine: Engine, keys: list[tuple[int, int, int, int, int, int]]) -> None:
-    """They come again with the next unsettled_keys()."""
 
 @final
 class UsageRings:

@@ -226,11 +226,11 @@ cdef extern from "key_settle.h" nogil:
         uint64_t quota_id
         int64_t interval_ns
         int64_t answered
+        int64_t floor
         uint32_t month
     uint32_t beast_keys_collect(beast_key_table *table, beast_key_cache *cache, beast_key_dues *out, uint32_t max)
     void beast_key_settle(beast_key_table *table, const beast_key_dues *dues, int64_t now_ns, int64_t ahead_ns,
                           int64_t used)
-    void beast_key_postpone(beast_key_table *table, const beast_key_dues *dues)
 
 cdef extern from "usage_record.h" nogil:
     ctypedef struct beast_usage:

@@ -246,3 +246,30 @@ WHERE id > %(after)s
     AND (%(month)s::date IS NULL OR month = %(month)s)
 ORDER BY id
 LIMIT %(limit)s;
+
+-- name: used_of_owners
+-- What each owner's line of keys has used in a month.
+SELECT owner, coalesce(sum(k.current_usage) FILTER (WHERE k.usage_month >= %(month)s), 0)::bigint AS used,
+    coalesce(array_agg(k.id) FILTER (WHERE k.id IS NOT NULL), '{}') AS ids
+FROM unnest(%(owners)s::bigint[]) AS owner
+    LEFT JOIN LATERAL (
+        SELECT id, current_usage, usage_month FROM api_keys WHERE id = owner
+        UNION
+        SELECT id, current_usage, usage_month FROM api_keys WHERE quota_key_id = owner
+    ) AS k ON true
+GROUP BY owner;
+
+-- name: attend
+-- This node is here; how many are, it included. Who said nothing for long is gone, and its row with it.
+WITH gone AS (
+    DELETE FROM limit_nodes WHERE seen_at < now() - make_interval(secs => %(gone_s)s) AND node <> %(node)s
+), here AS (
+    INSERT INTO limit_nodes (node, seen_at) VALUES (%(node)s, now())
+    ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at
+)
+SELECT count(*) + 1 AS nodes
+FROM limit_nodes
+WHERE node <> %(node)s AND seen_at >= now() - make_interval(secs => %(gone_s)s);
+
+-- name: leave
+DELETE FROM limit_nodes WHERE node = %(node)s;

@@ -7,14 +7,16 @@ against the caps.
 
 import asyncio
 import heapq
-import struct
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from beast._fast import key_record
-from beast.accounts.months import month_of
+from beast._fast import Engine, key_record, restrict_key
+from beast.accounts.lease_size import LeaseSize
+from beast.accounts.months import month_end_ns, month_number, month_of
+from beast.accounts.packed import PackedKey, unpack
 from beast.accounts.store import AccountStore
 from beast.base.clock import Clock
 from beast.storage.database import Database, DatabaseUnavailableError
@@ -23,28 +25,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 CHANNEL = "beast_keys"
-CHUNK = 1000
-"""Keys read at once: about 1 ms of the event loop."""
+CHUNK = 500
+"""Keys read at once: a few ms of the event loop."""
 EXPIRY_AHEAD_S = 3600
 POLL_S = 1.0
 """How long a change of the wall clock may stay unnoticed."""
 
-# As the database's function pack_api_key() packs a key: digest, id, per_second, burst, allowance (-1: no cap),
-# expires_ns (0: never), enabled, partner; network byte order, no padding.
-_PACKED = struct.Struct(">32sqiiqq??")
 _DIGEST = 32
 
 _log = structlog.get_logger("beast.accounts")
-
-
-class KeyTable(Protocol):
-    """What is needed of beast._fast.Engine."""
-
-    def put_keys(self, records: bytes) -> int:
-        """Adds or changes packed keys."""
-
-    def drop_key(self, digest: bytes) -> bool:
-        """Removes a key; False when it wasn't there."""
 
 
 class Usage(Protocol):
@@ -69,9 +58,13 @@ class KeySync:
     """
 
     def __init__(
-        self, table: KeyTable, usage: Usage, database: Database, clock: Clock, *, reread_s: float = 30.0
+        self, table: Engine, usage: Usage, database: Database, clock: Clock, *, reread_s: float = 30.0
     ) -> None:
         self.reread_s = reread_s
+        self.lease_size = LeaseSize()
+        """How far keys may go ahead of the cluster; may be set at any time."""
+        self.shared = False
+        """Whether caps are settled with other nodes; see keep_shared()."""
         self._table = table
         self._usage = usage
         self._database = database
@@ -84,6 +77,7 @@ class KeySync:
         self._read_at: datetime | None = None
         self._month = month_of(clock.wall_ns())
         self._expiring: list[tuple[int, bytes]] = []
+        self._lines: defaultdict[int, set[int]] = defaultdict(set)
         self._full = False
         self._single = asyncio.Lock()
         self._touched: set[bytes] | None = None
@@ -116,9 +110,18 @@ class KeySync:
         if self._reread_due():
             await self.reread()
         due_s = self.reread_s - (self._clock.monotonic_ns() - self._read_ns) / 1e9
+        now_ns = self._clock.wall_ns()
+        # Caps begin anew with the month, not some time later.
+        due_s = min(due_s, (month_end_ns(now_ns) - now_ns) / 1e9)
         if self._expiring:
-            due_s = min(due_s, (self._expiring[0][0] - self._clock.wall_ns()) / 1e9)
+            due_s = min(due_s, (self._expiring[0][0] - now_ns) / 1e9)
         return max(0.0, due_s)
+
+    def keep_shared(self, shared: bool) -> None:  # noqa: FBT001 - it is what changes
+        """From now on caps are settled with other nodes, or no longer: all keys are read again, for new allowances."""
+        self.shared = shared
+        self._reread_asked = True
+        self._wake.set()
 
     async def refresh(self, digest: bytes) -> None:
         """Reads one key again."""
@@ -127,7 +130,7 @@ class KeySync:
             if self._touched is not None:
                 self._touched.add(digest)
             if chunk.rows:
-                self._apply(_PACKED.iter_unpack(chunk.records))
+                self._apply(unpack(chunk.records))
             else:
                 self._table.drop_key(digest)
 
@@ -146,7 +149,7 @@ class KeySync:
             while True:
                 async with self._usage.booking:
                     chunk = await self._store.key_chunk(after=after, limit=CHUNK, month=self._month)
-                    self._apply(key for key in _PACKED.iter_unpack(chunk.records) if key[0] not in touched)
+                    self._apply(key for key in unpack(chunk.records) if key.digest not in touched)
                 after, total = chunk.last_id, total + chunk.rows
                 if chunk.rows < CHUNK:
                     break
@@ -163,24 +166,62 @@ class KeySync:
             _log.info("API keys loaded", keys=total)
             self._loaded.set()
 
-    def _apply(self, keys: Iterable[tuple[bytes, int, int, int, int, int, bool, bool]]) -> None:
+    def _apply(self, keys: Iterable[PackedKey]) -> None:
         now_ns = self._clock.wall_ns()
         # Later expiries are seen by a later full read.
         horizon_ns = now_ns + round((EXPIRY_AHEAD_S + 2 * self.reread_s) * 1e9)
         unbooked = self._usage.unbooked()
+        month = month_number(self._month)
         records = []
-        for digest, key_id, per_second, burst, allowance, expires_ns, enabled, partner in keys:
-            if not enabled or 0 < expires_ns <= now_ns:
-                self._table.drop_key(digest)
+        restricted = []
+        for key in keys:
+            if not key.enabled or 0 < key.expires_ns <= now_ns:
+                self._table.drop_key(key.digest)
                 continue
-            cap = None if partner or allowance < 0 else max(0, allowance - unbooked.get(key_id, 0))
-            records.append(key_record(digest, key_id, per_second, burst, partner, cap))
-            if 0 < expires_ns < horizon_ns:
-                heapq.heappush(self._expiring, (expires_ns, digest))
+            records.append(self._record(key, unbooked, month))
+            if key.networks:
+                restricted.append(key)
+            if 0 < key.expires_ns < horizon_ns:
+                heapq.heappush(self._expiring, (key.expires_ns, key.digest))
         try:
             self._table.put_keys(b"".join(records))
-        except OverflowError:
+            for key in restricted:
+                restrict_key(self._table, key.digest, key.networks)
+        except (OverflowError, LookupError):
             self._full = True
+
+    def _record(self, key: PackedKey, unbooked: Mapping[int, int], month: int) -> bytes:
+        capped = key.cap >= 0 and not key.partner
+        left, used = None, 0
+        if capped:
+            used = key.used + self._unbooked_of(key, unbooked)
+            left = max(0, key.cap - used)
+            if not self.shared:
+                # The keys of a line have an allowance each, and nobody else to settle it with.
+                left = -(-left // len(self._lines.get(key.quota_id, (key.key_id,))))
+            used = max(0, key.cap - left)
+        return key_record(
+            key.digest,
+            key.key_id,
+            key.per_second,
+            key.burst,
+            key.partner,
+            left,
+            used=used,
+            quota_id=key.quota_id,
+            lease=0 if key.partner else self.lease_size.of(key.per_second, key.burst, capped=capped),
+            month=month,
+            priced=key.priced,
+            restricted=bool(key.networks),
+        )
+
+    def _unbooked_of(self, key: PackedKey, unbooked: Mapping[int, int]) -> int:
+        """What this node has answered to the key's line and no row says."""
+        if key.quota_id != key.key_id:
+            self._lines[key.quota_id] |= {key.quota_id, key.key_id}
+        if key.quota_id not in self._lines:
+            return unbooked.get(key.key_id, 0)
+        return sum(unbooked.get(each, 0) for each in self._lines[key.quota_id])
 
     def _reread_due(self) -> bool:
         return (

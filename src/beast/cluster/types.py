@@ -69,6 +69,20 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     park_wait_ms: Annotated[
         int, Meta(ge=10, le=60_000, description="How long a UDP request may wait for the slower tiers")
     ] = 2_000
+    limits_settle_ms: Annotated[
+        int, Meta(ge=5, le=1_000, description="How often what keys have used is settled with the cluster")
+    ] = 50
+    limits_lease_percent: Annotated[
+        int,
+        Meta(ge=1, le=1_000, description="How far a key may go ahead of that on each node, in percent of its burst"),
+    ] = 100
+    limits_without_valkey: Annotated[
+        Literal["local", "share", "refuse"],
+        Meta(
+            description="Limits while Valkey is not there; local: each node all of them; share: divided by the nodes; "
+            "refuse: what can't be settled is refused"
+        ),
+    ] = "local"
     key_reread_s: Annotated[int, Meta(ge=1, le=3_600, description="Seconds between two full reads of the API keys")] = (
         30
     )

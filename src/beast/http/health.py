@@ -15,6 +15,8 @@ class HealthReport(msgspec.Struct):
     ready: bool
     reasons: dict[str, str]
     degraded: dict[str, str]
+    facts: dict[str, str] = {}
+    """What is neither good nor bad, such as how limits are kept."""
 
 
 class Health:
@@ -28,6 +30,7 @@ class Health:
     def __init__(self) -> None:
         self._blocking: dict[str, str] = {}
         self._degraded: dict[str, str] = {}
+        self._facts: dict[str, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -45,13 +48,22 @@ class Health:
         else:
             self._degraded[part] = reason
 
+    def note(self, part: str, fact: str) -> None:
+        """How `part` is, for who wants to know."""
+        self._facts[part] = fact
+
     def unblock(self, part: str) -> None:
         """`part` no longer stands in the way."""
         self._blocking.pop(part, None)
 
     def report(self) -> HealthReport:
         """The answer of /health/ready."""
-        return HealthReport(ready=self.ready, reasons=dict(self._blocking), degraded=dict(self._degraded))
+        return HealthReport(
+            ready=self.ready,
+            reasons=dict(self._blocking),
+            degraded=dict(self._degraded),
+            facts=dict(self._facts),
+        )
 
 
 @get("/health/live")

@@ -38,6 +38,7 @@ from beast.insights.service import InsightService
 from beast.prices.catalogue import Catalogue
 from beast.prices.sweep import sweep
 from beast.prices.tiers import Tiers
+from beast.serving.keys import start_keys
 from beast.serving.node import HealthPort, Node, probe
 from beast.serving.recording import RecordTo, ServedRecording
 from beast.serving.shadow import start_shadow
@@ -82,7 +83,7 @@ class PriceSide:
         tasks, stack, database = node.tasks, node.stack, node.database
         engine = make_engine(config)
         usage = await self._start_usage(engine)
-        keys = await self._start_keys(engine, usage)
+        keys = await start_keys(node, self._health, engine, usage)
         node.parameters.on_change(partial(steer, engine, keys))
         tap = self._start_recording(engine)
         catalogue = Catalogue(tap or engine, max_instruments=config.max_instruments, announce=usage.tell_names)
@@ -160,14 +161,6 @@ class PriceSide:
         await usage.start()
         node.stack.push_async_callback(usage.stop, node.config.drain_s)
         return usage
-
-    async def _start_keys(self, engine: Engine, usage: UsagePipeline) -> KeySync:
-        """Returns once every key is in memory."""
-        node = self._node
-        keys = KeySync(engine, usage, node.database, node.clock)
-        node.tasks.spawn("keys", keys.run())
-        await node.tasks.unless_failed(keys.loaded())
-        return keys
 
     def _start_recording(self, engine: Engine) -> TappedEngine | None:
         """From before the first row is loaded until after the last connection is closed."""

@@ -3,13 +3,14 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Iterable, Sequence
+from hashlib import sha1
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from beast.base.errors import BeastError
@@ -29,6 +30,22 @@ class Stored(NamedTuple):
     value: bytes
     left_ms: int
     """-1: for ever."""
+
+
+class Script:
+    """A Lua script; Valkey keeps it under the SHA-1 of its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Call(NamedTuple):
+    """One run of a script. In a cluster all its keys must be of one slot."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | int]
 
 
 class Valkey:
@@ -89,6 +106,39 @@ class Valkey:
         for key, value, keep_ms in values:
             pipeline.set(key, value, px=keep_ms)
         await _told(pipeline.execute(), CONNECT_S)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether it is a cluster; known once open() has returned."""
+        return self._clustered
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        """What the scripts answer, in one pipeline (in a cluster, at once). Some may have run when it raises."""
+        answers = await self._evaluate(calls)
+        missing = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missing:
+            for script in {calls[number].script for number in missing}:
+                await _told(self._client.script_load(script.text), CONNECT_S)
+            again = await self._evaluate([calls[number] for number in missing])
+            for number, answer in zip(missing, again, strict=True):
+                answers[number] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise ValkeyUnavailableError(mask_text(str(answer)), where="valkey") from answer
+        return answers
+
+    async def _evaluate(self, calls: Sequence[Call]) -> list[Any]:
+        """An answer or an exception for each."""
+        if self._clustered:
+            client = self._client
+            each = (client.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls)
+            together: list[Any] = await _told(asyncio.gather(*each, return_exceptions=True), CONNECT_S)
+            return together
+        pipeline = self._pipeline()
+        for call in calls:
+            pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+        answers: list[Any] = await _told(pipeline.execute(raise_on_error=False), CONNECT_S)
+        return answers
 
     def _pipeline(self) -> Any:
         if self._client is None:

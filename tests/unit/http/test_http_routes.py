@@ -223,7 +223,9 @@ async def test_the_description_names_every_path(client: httpx.AsyncClient) -> No
 async def test_health() -> None:
     health = Health()
     async with serving(build_health_app(health)) as client:
-        assert (await client.get("/health/ready")).json() == {"ready": True, "reasons": {}, "degraded": {}}
+        assert (await client.get("/health/ready")).json() == {
+            "ready": True, "reasons": {}, "degraded": {}, "facts": {},
+        }  # fmt: skip
         health.degrade("database", "away")
         degraded = await client.get("/health/ready")
         assert (degraded.status_code, degraded.json()["degraded"]) == (200, {"database": "away"})

@@ -67,11 +67,12 @@ static bool has_dues(const beast_key *key)
            !(atomic_load_explicit(&key->flags, memory_order_relaxed) & BEAST_KEY_PARTNER);
 }
 
-static void look_at(const beast_key *key, uint32_t number, beast_key_dues *out)
+static void look_at(beast_key *key, uint32_t number, beast_key_dues *out)
 {
     uint64_t balance = atomic_load_explicit(&key->balance, memory_order_relaxed);
     int64_t untold = atomic_load_explicit(&key->given, memory_order_relaxed) - beast_allowance_of(balance);
     bool capped = atomic_load_explicit(&key->cap, memory_order_relaxed) < BEAST_NO_CAP;
+    uint32_t flags = atomic_load_explicit(&key->flags, memory_order_relaxed);
 
     *out = (beast_key_dues){
         .number = number,
@@ -80,8 +81,10 @@ static void look_at(const beast_key *key, uint32_t number, beast_key_dues *out)
         .interval_ns = atomic_load_explicit(&key->interval_ns, memory_order_relaxed),
         /* What was given back after it was told makes it less than none: it is told with later ones. */
         .answered = !capped ? -1 : untold > 0 ? untold : 0,
-        .month = atomic_load_explicit(&key->flags, memory_order_relaxed) >> BEAST_KEY_MONTH_AT,
+        .floor = flags & BEAST_KEY_FLOOR ? atomic_load_explicit(&key->seen, memory_order_relaxed) : -1,
+        .month = flags >> BEAST_KEY_MONTH_AT,
     };
+    atomic_store_explicit(&key->flags, flags & ~BEAST_KEY_FLOOR, memory_order_relaxed);
 }
 
 uint32_t beast_keys_collect(beast_key_table *table, beast_key_cache *cache, beast_key_dues *out, uint32_t max)
@@ -134,9 +137,4 @@ void beast_key_settle(beast_key_table *table, const beast_key_dues *dues, int64_
     }
     if (beast_key_grant(table, key, dues->admitted, told))
         beast_key_touch(table, &table->own, key);
-}
-
-void beast_key_postpone(beast_key_table *table, const beast_key_dues *dues)
-{
-    beast_key_touch(table, &table->own, &table->records[dues->number]);
 }

@@ -5,13 +5,14 @@
 
 #include "key_table.h"
 
-/* One key's account, in the writer's hands until it is settled or postponed. */
+/* One key's account, in the writer's hands until it is settled. */
 typedef struct beast_key_dues {
     uint32_t number;     /* of the record */
     uint32_t admitted;   /* admissions not yet settled */
     uint64_t quota_id;
     int64_t interval_ns; /* 0: no rate limit */
     int64_t answered;    /* answers that its cap's counter was not told of; -1: it has no cap */
+    int64_t floor;       /* what that counter holds at least, without them; -1: it has been told */
     uint32_t month;      /* of that counter */
 } beast_key_dues;
 
@@ -21,7 +22,4 @@ uint32_t beast_keys_collect(beast_key_table *table, beast_key_cache *cache, beas
  * has seen, these included; -1: nothing was asked or told. */
 void beast_key_settle(beast_key_table *table, const beast_key_dues *dues, int64_t now_ns, int64_t ahead_ns,
                       int64_t used);
-/* It comes again with the next ones. */
-void beast_key_postpone(beast_key_table *table, const beast_key_dues *dues);
-
 #endif

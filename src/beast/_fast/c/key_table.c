@@ -140,13 +140,18 @@ static void set_limits(beast_key_table *table, beast_key *key, const beast_key_l
     int64_t interval = limits->per_second ? (NS_PER_S + limits->per_second - 1) / limits->per_second : 0;
     int64_t cap = limits->cap < BEAST_NO_CAP && !(limits->flags & BEAST_KEY_PARTNER) ? limits->cap : BEAST_NO_CAP;
     uint32_t old = atomic_load_explicit(&key->flags, memory_order_relaxed);
-    int64_t seen = atomic_load_explicit(&key->seen, memory_order_relaxed), told = 0;
-    fresh = fresh || old >> BEAST_KEY_MONTH_AT != limits->month;
-    if (fresh || limits->used > seen || !atomic_load_explicit(&table->terms.leasing, memory_order_relaxed))
+    bool leasing = atomic_load_explicit(&table->terms.leasing, memory_order_relaxed);
+    int64_t seen = atomic_load_explicit(&key->seen, memory_order_relaxed);
+    int64_t untold = atomic_load_explicit(&key->given, memory_order_relaxed) -
+                     beast_allowance_of(atomic_load_explicit(&key->balance, memory_order_relaxed));
+    fresh = fresh || old >> BEAST_KEY_MONTH_AT != limits->month || !leasing ||
+            (old & BEAST_KEY_FLOOR && untold > limits->lease);
+    /* What this node has not told yet is among those known of: it is subtracted once. What it has answered alone, before
+     * there was anybody to tell, is told with the rest that is known. */
+    if (fresh)
         seen = limits->used;
-    if (fresh) /* what an older month has to tell, nobody needs to know */
-        told = atomic_load_explicit(&key->given, memory_order_relaxed) -
-               beast_allowance_of(atomic_load_explicit(&key->balance, memory_order_relaxed));
+    else if (limits->used - (untold > 0 ? untold : 0) > seen)
+        seen = limits->used - (untold > 0 ? untold : 0);
     atomic_store_explicit(&key->id, limits->id, memory_order_relaxed);
     atomic_store_explicit(&key->quota_id, limits->quota_id, memory_order_relaxed);
     atomic_store_explicit(&key->interval_ns, interval, memory_order_relaxed);
@@ -157,9 +162,10 @@ static void set_limits(beast_key_table *table, beast_key *key, const beast_key_l
     atomic_store_explicit(&key->cap, cap, memory_order_relaxed);
     atomic_store_explicit(&key->seen, seen, memory_order_relaxed);
     atomic_store_explicit(&key->flags,
-                          limits->flags | (old & BEAST_KEY_PARTIAL) | limits->month << BEAST_KEY_MONTH_AT,
+                          limits->flags | (old & BEAST_KEY_PARTIAL) | (fresh ? BEAST_KEY_FLOOR : old & BEAST_KEY_FLOOR) |
+                              limits->month << BEAST_KEY_MONTH_AT,
                           memory_order_relaxed);
-    if (beast_key_grant(table, key, 0, told))
+    if (beast_key_grant(table, key, 0, fresh ? untold : 0))
         beast_key_touch(table, &table->own, key);
 }
 

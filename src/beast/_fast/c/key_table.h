@@ -23,6 +23,7 @@
 #define BEAST_KEY_NETWORKS UINT32_C(4) /* only from the networks of beast_key_restrict */
 #define BEAST_KEY_PARTIAL UINT32_C(8)  /* its allowance is a part of what is left: none is no reason to say that the cap is
                                         * used up. The table's own. */
+#define BEAST_KEY_FLOOR UINT32_C(16)   /* the cluster has not heard what is known of its use: told first. The table's own. */
 #define BEAST_KEY_MONTH_AT 16
 
 /* beast_key.balance, one word so that one compare-and-swap moves both: in the upper bits the allowance, which is how many

@@ -19,7 +19,7 @@ def restrict_key(Engine engine not None, bytes digest, networks) -> None:
 
 
 def unsettled_keys(Engine engine not None, most=512) -> list:
-    """(record, admissions, quota id, interval in ns or 0, answers or -1, month) of keys touched since they were settled."""
+    """(record, admissions, quota id, interval in ns or 0, answers or -1, floor or -1, month) of keys touched."""
     cdef beast_key_dues dues[1024]
     cdef uint32_t i, n = 0, lanes = beast_engine_lanes(engine._engine)
     cdef uint32_t room = <uint32_t>between("most", most, 1, 1024)
@@ -29,17 +29,17 @@ def unsettled_keys(Engine engine not None, most=512) -> list:
         n += beast_keys_collect(engine.shared.keys, beast_engine_lane(engine._engine, i).keys, dues + n, room - n)
     for i in range(n):
         found.append((dues[i].number, dues[i].admitted, dues[i].quota_id, dues[i].interval_ns, dues[i].answered,
-                      dues[i].month))
+                      dues[i].floor, dues[i].month))
     return found
 
 
-cdef beast_key_dues dues_of(tuple row) except *:
+cdef beast_key_dues dues_of(row) except *:
     cdef beast_key_dues dues
-    dues.number, dues.admitted, dues.quota_id, dues.interval_ns, dues.answered, dues.month = row
+    dues.number, dues.admitted, dues.quota_id, dues.interval_ns, dues.answered, dues.floor, dues.month = row
     return dues
 
 
-def settle_keys(Engine engine not None, list keys, list answers, int64_t now_ns) -> None:
+def settle_keys(Engine engine not None, keys, answers, int64_t now_ns) -> None:
     """Ends what unsettled_keys() began, with (ns that the cluster's arrival time is ahead or -1, answers of the month or -1)
     for each."""
     cdef beast_key_dues dues
@@ -47,11 +47,3 @@ def settle_keys(Engine engine not None, list keys, list answers, int64_t now_ns)
     for row, (ahead_ns, used) in zip(keys, answers, strict=True):
         dues = dues_of(row)
         beast_key_settle(engine.shared.keys, &dues, now_ns, ahead_ns, used)
-
-
-def postpone_keys(Engine engine not None, list keys) -> None:
-    """They come again with the next unsettled_keys()."""
-    cdef beast_key_dues dues
-    for row in keys:
-        dues = dues_of(row)
-        beast_key_postpone(engine.shared.keys, &dues)
