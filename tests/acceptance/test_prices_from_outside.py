@@ -20,7 +20,7 @@ PRICE = re.compile(
 
 def test_the_ready_file_says_where_everything_is(server: Server) -> None:
     assert server.ready["pid"] == server.process.pid
-    assert set(server.ports) == {"http", "health", "udp"}
+    assert set(server.ports) == {"http", "health", "udp", "report_http", "report_health", "report_udp"}
     assert all(server.ports.values())
     assert server.ready["home"] == str(server.home)
     assert server.key.startswith("tb_")
