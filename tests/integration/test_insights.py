@@ -27,7 +27,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 FILL = """
 INSERT INTO usage_logs
 SELECT %(now)s::timestamptz - n * interval '1 second', 1 + n %% 7, 'A' || n %% 50,
-    'kraken', CASE n %% 5 WHEN 0 THEN 'kraken-rest' ELSE 'kraken-ws' END, 'n' || n %% 2, 1, 0, n,
+    'kraken', CASE n %% 5 WHEN 0 THEN 'kraken-rest' ELSE 'kraken-ws' END, 'n' || n %% 20, 1, 0, n,
     (ARRAY['udp', 'http'])[1 + n %% 2], 'live', 1 + (n %% 5 = 0)::int * 2, 1, n %% 100,
     CASE WHEN n %% 4 > 0 THEN n END
 FROM generate_series(1, %(count)s) AS n
