@@ -129,7 +129,7 @@ async def test_a_server_killed_at_any_step_counts_every_answer_once(
     for point in POINTS:
         child = Child(database_url, tmp_path, point, nth=3)
         try:
-            await asyncio.to_thread(child.ask, 3000)
+            await asyncio.to_thread(child.ask, 60_000)  # it dies long before, however slow the disk is
             assert child.died(), point
             received += child.received
         finally:
