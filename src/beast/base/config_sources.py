@@ -131,8 +131,9 @@ def _checked(name: str, raw: object, origin: str, *, strict: bool) -> object:
 def _decode(kind: type, raw: object) -> object:
     # The one type that msgspec doesn't know.
     assert kind is Path
-    if isinstance(raw, Path):
-        return raw.expanduser().absolute()
-    if not isinstance(raw, str) or not raw:
+    if not isinstance(raw, Path) and (not isinstance(raw, str) or not raw):
         raise ValueError("a path is text")
-    return Path(raw).expanduser().absolute()
+    try:
+        return Path(raw).expanduser().absolute()
+    except RuntimeError as error:  # ~ of a user whom nobody knows
+        raise ValueError(str(error)) from None

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beast.base.config import SETTINGS, Config
@@ -126,6 +126,7 @@ def test_secrets_are_shown_nowhere() -> None:
 
 
 @given(st.dictionaries(st.sampled_from([s.variable for s in SETTINGS.values()]), st.text()))
+@example({"BEAST_HOME": "~nobody-of-this-name"})
 def test_whatever_the_environment_holds_is_taken_or_refused_clearly(environ: dict[str, str]) -> None:
     told = ""
     try:
