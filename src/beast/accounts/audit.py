@@ -156,13 +156,15 @@ class Trail:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Writes while it lasts, and what is left at its end."""
-        task = asyncio.create_task(self._run(), name="audit trail")
+        ending = asyncio.Event()
+        task = asyncio.create_task(self._run(ending), name="audit trail")
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            # Told, not cancelled: cancelled between its commit and its forgetting, an entry would be written twice.
+            ending.set()
+            self._wake.set()
+            await task
             try:
                 await self.flush()
             except DatabaseUnavailableError as error:
@@ -170,13 +172,14 @@ class Trail:
                     "entries of the audit log are in this log alone", entries=len(self._waiting), error=str(error)
                 )
 
-    async def _run(self) -> None:
-        while True:
+    async def _run(self, ending: asyncio.Event) -> None:
+        while not ending.is_set():
             await self._wake.wait()
             self._wake.clear()
             try:
                 await self.flush()
             except DatabaseUnavailableError as error:
                 _log.warning("the audit log can't be written now", error=str(error))
-                await asyncio.sleep(RETRY_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ending.wait(), RETRY_S)
                 self._wake.set()
