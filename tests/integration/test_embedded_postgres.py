@@ -17,7 +17,7 @@ import pytest
 
 from beast.base.errors import BeastError
 from beast.storage import embedded_layout
-from beast.storage.embedded import EmbeddedPostgres
+from beast.storage.embedded import NICE, EmbeddedPostgres
 from beast.storage.embedded_layout import lay_out
 
 pytestmark = pytest.mark.integration
@@ -85,6 +85,16 @@ def test_it_is_set_up_as_promised(server: EmbeddedPostgres) -> None:
     assert ask(server, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'") == "0"
     assert stat.S_IMODE(server.layout.password_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(server.layout.folder.stat().st_mode) == 0o700
+
+
+def test_it_leaves_the_processor_to_those_who_answer(server: EmbeddedPostgres) -> None:
+    pid = server.pid()
+    assert pid is not None
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICE
+    with psycopg.connect(server.url()) as connection:
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        assert row is not None
+        assert os.getpriority(os.PRIO_PROCESS, row[0]) == os.getpriority(os.PRIO_PROCESS, pid)
 
 
 def test_a_wrong_password_is_refused(server: EmbeddedPostgres) -> None:

@@ -28,6 +28,8 @@ ROLE = "beast"
 DATABASE = "beast"
 START_TIMEOUT_S = 60
 POLLS_PER_S = 20
+NICE = 5
+"""Where a processor is short, an answer goes before the booking of those that were given: usage waits in its spool."""
 
 _SETTINGS = """# Written by Beast at every start. Your own settings belong into postgresql.conf, below the include.
 listen_addresses = ''
@@ -163,7 +165,7 @@ class EmbeddedPostgres:
         # Relative to the folder, as in stop(): pg_ctl hands these words to a shell.
         start = ("start", "-D", data.name, "-l", self.layout.log.name, "-s", "-w", "-t", str(START_TIMEOUT_S))
         # After a crash, orphaned sessions hold the shared memory for a moment.
-        self._run("pg_ctl", *start, attempts=10 * POLLS_PER_S if crashed else 1)
+        self._run("pg_ctl", *start, attempts=10 * POLLS_PER_S if crashed else 1, nice=NICE)
 
     def _answers(self) -> bool:
         """Whether a server is ready at the socket, be it one in another container that shares this home."""
@@ -211,12 +213,12 @@ class EmbeddedPostgres:
         os.chown(fresh, self.layout.account.uid, self.layout.account.gid)
         fresh.rename(path)
 
-    def _run(self, program: str, *arguments: str, stdin: str = "", attempts: int = 1) -> None:
+    def _run(self, program: str, *arguments: str, stdin: str = "", attempts: int = 1, nice: int = 0) -> None:
         # Nothing is inherited: PGPORT and its like would reach the server.
         environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
         for _ in range(attempts):
             done = subprocess.run(  # noqa: S603 - our own programs and paths, no shell
-                [self.layout.programs / program, *arguments],
+                ["nice", "-n", str(nice), self.layout.programs / program, *arguments],  # noqa: S607 - by the PATH above
                 input=stdin,
                 capture_output=True,
                 text=True,
