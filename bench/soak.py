@@ -40,10 +40,11 @@ SOCKETS = {"udp": 300, "http": 64}
 """Clients, each with an address or connection of its own; in the search each has one request under way."""
 SEARCH_ROUNDS, SEARCH_MOST, SEARCH_S = 5, 60, 4.0
 QUIET = 8.0
-"""Percent of the machine that others may take in a round of the search: the database, and little more."""
+"""Percent of the machine that strangers may take in a round of the search."""
 NAP_US = 50
 """The clients share a processor: each sleeps between its requests, so that none waits for the other's turn to end."""
 PRICED_S = 60.0
+BOOKED_S = 300.0
 TAIL_S = 3.0
 """The load goes on for so long after the last minute, so that its sample is of a server under load."""
 POLL_S = 0.5
@@ -114,7 +115,7 @@ class Watch:
         """By Ctrl-C."""
         self.failure = ""
         self._served, self._simulated, self._clients = served, simulated, clients
-        self._processors = Processors([os.getpid(), served.pid, simulated.pid])
+        self._processors = Processors([os.getpid(), served.pid, simulated.pid], served.postmaster)
         self._told = 0
         self._started = time.monotonic()
 
@@ -187,13 +188,15 @@ def line_of(minute: Minute) -> str:
 
 
 def search(served: Served, prepared: Prepared) -> tuple[dict[str, Any], int]:
-    """The most that both protocols reach together, closed loop: medians of some rounds; and how much was answered.
+    """The most that both protocols reach together for as long as one likes, and how much was answered for it.
 
-    A round beside strangers tells less than the limit: it does not count, as long as quieter ones can be had.
+    What they reach in a closed loop is the median of some rounds. Booking comes after the answers, on the same
+    processor: what both cost together is what an answer costs in the long run. A round beside strangers tells less than
+    the limit: it does not count, as long as quieter ones can be had.
     """
-    rounds, answered = list[dict[str, float]](), 0
+    rounds, answered, database_s = list[dict[str, float]](), 0, served.database_s()
     while len(rounds) < SEARCH_MOST and sum(each["others"] <= QUIET for each in rounds) < SEARCH_ROUNDS:
-        processors, cpu_s = Processors([os.getpid(), served.pid]), served.cpu_s()
+        processors, cpu_s = Processors([os.getpid(), served.pid], served.postmaster), served.cpu_s()
         clients = {
             name: Client(served, prepared, name, Level(sockets=count, in_flight=count), SEARCH_S)
             for name, count in SOCKETS.items()
@@ -206,9 +209,22 @@ def search(served: Served, prepared: Prepared) -> tuple[dict[str, Any], int]:
         rounds.append({**rates, "server_ns": round((served.cpu_s() - cpu_s) * 1e9 / count), **processors.busy()})
         answered += count
         tell(f"search: {rounds[-1]}")
+    wait_for_bookings(served)
+    booking_ns = round((served.database_s() - database_s) * 1e9 / answered)
     quiet = [each for each in rounds if each["others"] <= QUIET]
-    limit = {name: round(statistics.median(each[name] for each in quiet or rounds)) for name in PROTOCOLS}
-    return {**limit, "quiet": len(quiet) >= SEARCH_ROUNDS, "rounds": rounds}, answered
+    middle = {name: statistics.median(each[name] for each in quiet or rounds) for name in (*PROTOCOLS, "server_ns")}
+    lasting = 1e9 / (middle["server_ns"] + booking_ns)
+    share = min(1.0, lasting / sum(middle[name] for name in PROTOCOLS))
+    limit = {name: round(middle[name] * share) for name in PROTOCOLS}
+    return {**limit, "booking_ns": booking_ns, "quiet": len(quiet) >= SEARCH_ROUNDS, "rounds": rounds}, answered
+
+
+def wait_for_bookings(served: Served) -> None:
+    until = time.monotonic() + BOOKED_S
+    while served.pending():
+        if time.monotonic() > until:
+            raise StageError(f"{served.pending()} answers were not booked within {BOOKED_S:g} s")
+        time.sleep(POLL_S)
 
 
 def wait_for_prices(served: Served, prepared: Prepared) -> None:
@@ -232,7 +248,7 @@ def soak(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Watch]
         rates = {"udp": args.udp_rate, "http": args.http_rate}
         if limit:
             rates = {name: round(limit[name] * args.load) for name in PROTOCOLS}
-        reached = {name: limit.get(name) for name in (*PROTOCOLS, "quiet")} if limit else "not searched"
+        reached = {name: limit.get(name) for name in (*PROTOCOLS, "booking_ns", "quiet")} if limit else "not searched"
         tell(f"limit {reached}; soaking at {rates} for {args.minutes:g} minutes")
         served.take()
         seconds, cpu_s, clients = args.minutes * 60, served.cpu_s(), dict[str, Client]()
@@ -243,6 +259,8 @@ def soak(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Watch]
         watch = Watch(served, simulated, clients)
         watch.run(soak_faults.plan(args.seed, prepared.exchanges, seconds))
         cpu_s = served.cpu_s() - cpu_s
+        if not watch.failure:
+            wait_for_bookings(served)
         code = served.stop()
         billed = asyncio.run(soak_stage.billed(folder, prepared)) - searched
     udp, http = (clients[name].figures() for name in PROTOCOLS)

@@ -109,7 +109,7 @@ class Simulated:
 class Served:
     """A running `beast serve`."""
 
-    def __init__(self, running: subprocess.Popen[str], ready_file: Path, admin_key: str) -> None:
+    def __init__(self, running: subprocess.Popen[str], ready_file: Path, home: Path, admin_key: str) -> None:
         until = time.monotonic() + START_S
         while not ready_file.exists():
             if running.poll() is not None or time.monotonic() > until:
@@ -119,6 +119,7 @@ class Served:
         self.running = running
         self.pid: int = ready["pid"]
         self.ports: dict[str, int] = ready["ports"]
+        self.postmaster = int((home / "postgres/data/postmaster.pid").read_text().split("\n", 1)[0])
         self._admin = {"X-Admin-Key": admin_key}
 
     def take(self) -> dict[str, Any]:
@@ -144,6 +145,14 @@ class Served:
         """Processor time so far, of all threads."""
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+    def database_s(self) -> float:
+        """Processor time so far of its database, all sessions."""
+        return family_ticks(self.postmaster) / os.sysconf("SC_CLK_TCK")
+
+    def pending(self) -> int:
+        """Answers that are not booked yet."""
+        return int(get_json(self.ports["http"], "/admin/usage?days=1", self._admin)["pending"])
 
     def stop(self) -> int:
         """Drains it; returns its exit code."""
@@ -175,7 +184,7 @@ def server(folder: Path, sample: int) -> Iterator[Served]:
     ports = [f"--{kind}-port=0" for kind in ("http", "health", "udp")]
     command = [str(BEAST), "serve", f"--ready-file={ready}", *ports]
     with process(command, SERVER_CPU, folder / "server.log", environment() | settings) as running:
-        yield Served(running, ready, admin_key)
+        yield Served(running, ready, folder / "home", admin_key)
 
 
 def environment() -> dict[str, str]:
@@ -235,23 +244,31 @@ class Processors:
 
     Args:
         ours: Processes whose time is told apart from that of `others`.
+        database: The postmaster, whose time and its sessions' is `database`.
     """
 
-    def __init__(self, ours: Sequence[int]) -> None:
-        self._ours = ours
-        self._before, self._own_before = self._read(), self._own()
+    def __init__(self, ours: Sequence[int], database: int) -> None:
+        self._ours, self._postmaster = ours, database
+        self._look()
 
     def busy(self) -> dict[str, float]:
-        """Percent of each processor's time; `steal` and `others` in percent of all together."""
-        now, own, told, stolen, whole, worked = self._read(), self._own(), dict[str, float](), 0, 0, 0
-        for name, ticks in now.items():
-            spent = [after - before for after, before in zip(ticks, self._before[name], strict=True)]
+        """Percent of each processor's time; `steal`, `database` and `others` in percent of all together."""
+        before, own, database = self._before, self._own, self._database
+        self._look()
+        told, stolen, whole, worked = dict[str, float](), 0, 0, 0
+        for name, ticks in self._before.items():
+            spent = [after - since for after, since in zip(ticks, before[name], strict=True)]
             total, busy = max(1, sum(spent)), sum(spent) - spent[3] - spent[4] - spent[7]
             told[name] = round(100 * busy / total, 1)
             stolen, whole, worked = stolen + spent[7], whole + total, worked + busy
-        others = max(0, worked - (own - self._own_before))
-        self._before, self._own_before = now, own
-        return {**told, "steal": round(100 * stolen / whole, 2), "others": round(100 * others / whole, 1)}
+        parts = {"steal": stolen, "database": self._database - database}
+        parts["others"] = max(0, worked - (self._own - own) - parts["database"])
+        return told | {name: round(100 * ticks / whole, 2) for name, ticks in parts.items()}
+
+    def _look(self) -> None:
+        self._before = self._read()
+        self._own = sum(ticks_of(pid) for pid in self._ours)
+        self._database = family_ticks(self._postmaster)
 
     @staticmethod
     def _read() -> dict[str, list[int]]:
@@ -259,10 +276,26 @@ class Processors:
         lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
         return {name: list(map(int, ticks[:8])) for name, *ticks in lines if name.startswith("cpu") and name != "cpu"}
 
-    def _own(self) -> int:
-        """Ticks of our processes, in user and kernel mode."""
-        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._ours]
-        return sum(int(each[11]) + int(each[12]) for each in stats)
+
+def _stat(pid: int) -> list[str]:
+    """What proc(5) calls fields 3 and on of /proc/PID/stat; OSError when it has ended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def ticks_of(pid: int) -> int:
+    """A process's time in user and kernel mode."""
+    told = _stat(pid)
+    return int(told[11]) + int(told[12])
+
+
+def family_ticks(pid: int) -> int:
+    """The same of a process, its children, and those of its children that have ended."""
+    total = sum(map(int, _stat(pid)[11:15]))
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            told = _stat(int(entry.name))
+            total += sum(map(int, told[11:13])) if int(told[1]) == pid else 0
+    return total
 
 
 def warnings(log: Path) -> Counter[str]:

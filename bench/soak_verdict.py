@@ -41,8 +41,8 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     http: dict[str, Any]
     server: Server
     busy: dict[str, float]
-    """Percent of its time that each processor was busy; of all together, `steal` was kept by the host and `others` went
-    to processes other than the server, the simulator and the load clients: the database, and strangers."""
+    """Percent of its time that each processor was busy; of all together, `steal` was kept by the host, `database` went
+    to PostgreSQL and `others` to strangers."""
     load_average: float
     faults: tuple[str, ...]
     """Injected in this minute."""
