@@ -8,6 +8,7 @@ Exit code 0: nobody was lied to; 1: somebody was.
 """
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -28,8 +29,12 @@ def main() -> int:
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     began, faults, states, lies, answers, refusals = time.monotonic(), Counter[str](), Counter[str](), [], 0, 0
+    # What is loaded stays, and what a seed remembers goes at its end: to look through it meanwhile takes a tenth more.
+    gc.freeze()
+    gc.disable()
     for number, seed in enumerate(seeds, 1):
         played = play(seed)
+        gc.collect()
         faults += played.faults
         states.update(played.states)
         answers, refusals = answers + played.answers, refusals + played.refusals

@@ -71,14 +71,15 @@ class House:
         await self.feeds.stop()
         await self.tasks.cancel()
 
-    async def ask(self, asset: str, exchange: str | None, **more: Any) -> bytes:
-        """What a client is told in the end, as the routes have it."""
+    def ask_memory(self, asset: str, exchange: str | None, **more: Any) -> bytes | None:
+        """What a client is told at once; None: he has to wait for the slower tiers."""
         status, body = self._query([asset], exchange, 1, **more)
-        if status == 0:
-            await self.tiers.find([asset], exchange, more.get("max_age_ms"))
-            _, body = self._query([asset], exchange, 2, **more)
-        self.engine.drain_usage()
-        return body
+        return body if status else None
+
+    async def ask_tiers(self, asset: str, exchange: str | None, **more: Any) -> bytes:
+        """What he is told then, as the routes have it."""
+        await self.tiers.find([asset], exchange, more.get("max_age_ms"))
+        return self._query([asset], exchange, 2, **more)[1]
 
     def _query(self, assets: Sequence[str], exchange: str | None, turn: int, **more: Any) -> tuple[int, bytes]:
         now_ns = self.clock.monotonic_ns()

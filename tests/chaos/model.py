@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.chaos.house import TTL_NS
 from tests.chaos.truth import Made
@@ -34,6 +34,16 @@ class Asked(NamedTuple):
     exchange: str | None
     max_age_ms: int | None
     allow_stale: bool
+
+    @property
+    def where(self) -> tuple[str, str | None]:
+        """What is asked for."""
+        return self.asset, self.exchange
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """What else is said."""
+        return {"max_age_ms": self.max_age_ms, "allow_stale": self.allow_stale}
 
 
 class Told(NamedTuple):

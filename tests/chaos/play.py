@@ -127,8 +127,12 @@ class _Game:
         try:
             while True:
                 await asyncio.sleep(self.draw.uniform(0, 2 * QUESTIONS_S))
-                for _ in range(4):
-                    asking.add(asyncio.create_task(self.ask(self.a_question())))
+                for asked in [self.a_question() for _ in range(4)]:
+                    if (body := self.house.ask_memory(*asked.where, **asked.more)) is not None:
+                        self.judge(asked, body)
+                    else:
+                        asking.add(asyncio.create_task(self.ask_tiers(asked)))
+                self.house.engine.drain_usage()
                 for task in [task for task in asking if task.done()]:
                     asking.discard(task)
                     task.result()
@@ -145,9 +149,10 @@ class _Game:
             allow_stale=draw.random() < 0.3,
         )
 
-    async def ask(self, asked: Asked) -> None:
-        more = {"max_age_ms": asked.max_age_ms, "allow_stale": asked.allow_stale}
-        body = await self.house.ask(asked.asset, asked.exchange, **more)
+    async def ask_tiers(self, asked: Asked) -> None:
+        self.judge(asked, await self.house.ask_tiers(*asked.where, **asked.more))
+
+    def judge(self, asked: Asked, body: bytes) -> None:
         try:
             self.model.judge(asked, body)
         except LieError as lie:
@@ -158,7 +163,7 @@ class _Game:
         """Whatever has happened, all is well again."""
         for name in QUOTES:
             for asset in ASSETS:
-                body = await self.house.ask(asset, name)
+                body = self.house.ask_memory(asset, name) or await self.house.ask_tiers(asset, name)
                 if b'-ws","' not in body or (b'"live"' not in body and b'"quiet"' not in body):
                     raise LieError(f"{asset} of {name} did not recover: {body.decode()}")
         await self.house.watchdog.look()

@@ -53,15 +53,15 @@ class Truth:
         """How many spiked trades of a market came one after another, the last time that any came."""
         self._spiking: dict[tuple[str, str], bool] = defaultdict(bool)
         self._by_id: dict[tuple[str, int], Made] = {}
-        self._told: dict[tuple[str, str, str, int], list[Made]] = defaultdict(list)
+        self._told: dict[tuple[str, str, str], list[tuple[int, Made]]] = defaultdict(list)
         self._history: dict[tuple[str, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
 
     def made(self, exchange: str, asset: str, true: Trade, told: Trade, at_ns: int) -> None:
         made = Made(exchange, asset, true.id, true.price, told.price, at_ns, told.time_ns)
         self._by_id[exchange, true.id] = made
-        for price, time_ns in {(told.price, told.time_ns), (true.price, true.time_ns)}:
-            for resolution in RESOLUTIONS:
-                self._told[exchange, asset, price, time_ns // resolution * resolution].append(made)
+        self._told[exchange, asset, told.price].append((told.time_ns, made))
+        if told is not true:
+            self._told[exchange, asset, true.price].append((true.time_ns, made))
         times, prices = self._history[exchange, asset]
         times.append(at_ns)
         prices.append(true.price)
@@ -87,7 +87,8 @@ class Truth:
 
     def find(self, exchange: str, asset: str, price: str, time_ns: int) -> list[Made]:
         """The trades that this may be."""
-        return self._told.get((exchange, asset, price, time_ns), [])
+        there = self._told.get((exchange, asset, price), ())
+        return [made for at_ns, made in there if any(at_ns - at_ns % each == time_ns for each in RESOLUTIONS)]
 
     def were_last(self, exchange: str, asset: str, since_ns: int, until_ns: int) -> list[str]:
         """The prices that were a market's last at some moment between the two."""

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,9 +22,11 @@ from beast.feeds.simulator.exchange import SimulatedExchange
 from beast.feeds.simulator.http import Application
 from beast.feeds.simulator.market import Market
 from beast.feeds.simulator.types import Product
-from beast.feeds.types import Mapping
+from beast.feeds.types import Feed, Mapping
 
-TICK_S: Final = 0.05
+TICK_NS: Final = 50 * 10**6
+IDLE_TICKS: Final = 5
+"""So many pass between two looks at an exchange where nothing happens; heartbeats and pings can wait so long."""
 HANDSHAKE_S: Final = 0.08
 RATE: Final = 0.3
 QUOTES: Final = {"coinbase": "USD", "kraken": "USD", "gemini": "USD", "cryptocom": "USD", "okx": "USDT"}
@@ -50,7 +53,10 @@ class World:
         self.spiked_ns: dict[str, int] = dict.fromkeys(QUOTES, -(10**18))
         self.skewed_ns: dict[str, int] = dict.fromkeys(QUOTES, -(10**18))
         """When the fault was last in force."""
-        listed = catalogue.load()
+        self._ticks = 0
+        self._timer: asyncio.TimerHandle
+        self._failure: asyncio.Future[None]
+        listed = _listed()
         self.products = [
             Product(name, listed.exchanges[name].name(asset, quote), asset, quote)
             for name, quote in QUOTES.items()
@@ -67,10 +73,9 @@ class World:
 
     def rows(self) -> list[Exchange]:
         """What Beast knows of it."""
-        feeds = seeded_feeds()
         return [
             Exchange(
-                msgspec.structs.replace(feeds[name], enabled=True),
+                _feed(name),
                 tuple(
                     Mapping(asset=each.asset, symbol=each.symbol, currency=each.quote)
                     for each in self.products
@@ -109,18 +114,39 @@ class World:
 
     async def run(self) -> None:
         """Trades, until cancelled."""
-        while True:
-            await asyncio.sleep(TICK_S)
+        self._failure = asyncio.get_running_loop().create_future()
+        self._plan_tick()
+        try:
+            await self._failure
+        finally:
+            self._timer.cancel()
+
+    def _plan_tick(self) -> None:
+        """The next moment at which anything can happen; a task that sleeps would take most of a seed's time."""
+        pause = 1
+        if not any(exchange.busy for exchange in self.exchanges.values()):
+            trades = -(-(self._market.next_ns - self.clock.wall_ns()) // TICK_NS)
+            pause = max(1, min(trades, IDLE_TICKS - self._ticks % IDLE_TICKS))
+        self._ticks += pause
+        self._timer = asyncio.get_running_loop().call_later(pause * TICK_NS / 1e9, self._tick)
+
+    def _tick(self) -> None:
+        try:
             self.tick()
+            self._plan_tick()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the one who plays
+            self._failure.set_exception(error)
 
     def tick(self) -> None:
         now_ns = self.clock.monotonic_ns()
         traded = self._market.advance(self.clock.wall_ns())
         for name, exchange in self.exchanges.items():
+            trades = traded.get(name, [])
+            if not (trades or exchange.busy or self._ticks % IDLE_TICKS == 0):
+                continue
             for kind, when in (("spike", self.spiked_ns), ("skew", self.skewed_ns)):
                 if exchange.faults.get(kind):
                     when[name] = now_ns
-            trades = traded.get(name, [])
             for trade in trades:
                 told = exchange.faults.on_trade(trade, exchange.instruments[trade.symbol])
                 self.truth.made(name, self._assets[name, trade.symbol], trade, told, now_ns)
@@ -141,3 +167,16 @@ class World:
         wire.heard_ns = self.clock.monotonic_ns()
         if frame is not None:
             self.truth.heard(wire.exchange.name, wire.number, frame, wire.heard_ns)
+
+
+# Read from files once for all seeds; nothing of it ever changes.
+
+
+@cache
+def _listed() -> catalogue.Catalogue:
+    return catalogue.load()
+
+
+@cache
+def _feed(name: str) -> Feed:
+    return msgspec.structs.replace(seeded_feeds()[name], enabled=True)

@@ -81,6 +81,11 @@ class SimulatedExchange:
             session.tell(trades)
             session.tick()
 
+    @property
+    def busy(self) -> bool:
+        """Whether the next tick can't wait: connections are being cut, or frames are under way that a fault delays."""
+        return self.faults.get("disconnect") is not None or any(session.has_late for session in self.sessions)
+
     def fault(self, kind: str, seconds: float | None, args: dict[str, float | str]) -> None:
         """Puts a fault in force.
 

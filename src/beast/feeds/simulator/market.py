@@ -150,6 +150,11 @@ class Market:
         self._epoch_ns = now_ns - WARM_UP_NS
         self.advance(now_ns)
 
+    @property
+    def next_ns(self) -> int:
+        """The wall time from which on `advance` has something to tell."""
+        return self._epoch_ns + (min(self._due) + 1) * STEP_NS
+
     def advance(self, now_ns: int) -> dict[str, list[Trade]]:
         """Live up to this wall time; what traded since the last call, by exchange, in order of time."""
         behind_ns = now_ns - self._epoch_ns - self._step * STEP_NS

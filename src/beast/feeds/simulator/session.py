@@ -213,6 +213,11 @@ class Session:
         """Ends the connection; abruptly when `code` is 0."""
         self._link.close(code, reason)
 
+    @property
+    def has_late(self) -> bool:
+        """Whether frames are on their way that a fault has made late."""
+        return bool(self._late or self._astray)
+
     def deaf(self) -> bool:
         """Whether the link is half open: what the client sends has no effect."""
         return self.exchange.faults.get("half_open") is not None
