@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 NOW = datetime.now(UTC).replace(microsecond=0)
 FILL = """
 INSERT INTO usage_logs
-SELECT %(now)s::timestamptz - n * interval '1 second', 1 + n %% 7, 'A' || n %% 50,
+SELECT %(now)s::timestamptz - n * %(step)s * interval '1 second', 1 + n %% 7, 'A' || n %% 50,
     'kraken', CASE n %% 5 WHEN 0 THEN 'kraken-rest' ELSE 'kraken-ws' END, 'n' || n %% 20, 1, 0, n,
     (ARRAY['udp', 'http'])[1 + n %% 2], 'live', 1 + (n %% 5 = 0)::int * 2, 1, n %% 100,
     CASE WHEN n %% 4 > 0 THEN n END
@@ -40,11 +40,11 @@ class _Count(msgspec.Struct):
     p95_ns: float | None
 
 
-async def fill(database: Database, count: int) -> None:
+async def fill(database: Database, count: int, *, step: int = 1) -> None:
     async with database.connection() as connection:
-        first = (NOW - timedelta(seconds=count)).date()
+        first = (NOW - timedelta(seconds=count * step)).date()
         await connection.execute("SELECT make_usage_partitions(%s, %s)", [first, NOW.date()])
-        await connection.execute(FILL, {"now": NOW, "count": count})
+        await connection.execute(FILL, {"now": NOW, "count": count, "step": step})
         await connection.execute("ANALYZE usage_logs")
 
 
@@ -114,6 +114,61 @@ async def test_the_rollup_is_refreshed_when_it_is_due_and_by_one_of_them(
     asset = [day for day in (await service.rollup(dimension="asset")).days if day.value == "A7"]
     assert sum(day.answers for day in asset) == 20
     assert all(day.assets == 1 and day.keys <= 7 for day in asset)
+
+
+async def test_a_day_that_is_over_is_summed_up_once_and_outlives_its_records(
+    database: Database, service: InsightService
+) -> None:
+    await fill(database, 5 * 86_400 // 60, step=60)
+    store, first = InsightStore(database), (NOW - timedelta(days=3)).date()
+    assert await store.refresh(0)
+    before = (await service.rollup(dimension="all")).days
+    assert [day.day for day in before] == [(NOW - timedelta(days=n)).date() for n in range(6)]
+    assert sum(day.answers for day in before) == 5 * 1440
+    whole = await database.fetch(
+        b"SELECT '' AS value, count(*) AS answers, percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ns) AS p95_ns"
+        b" FROM usage_logs WHERE (at AT TIME ZONE 'UTC')::date = %(day)s",
+        {"day": first},
+        row=_Count,
+    )
+    assert [(day.answers, day.p95_ns) for day in before if day.day == first] == [
+        (each.answers, each.p95_ns) for each in whole
+    ]
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM usage_logs WHERE at < now() - interval '2 days'")
+    assert await store.refresh(0)
+    assert (await service.rollup(dimension="all")).days == before
+
+
+async def test_records_that_come_after_their_day_was_summed_up_are_added(
+    database: Database, service: InsightService
+) -> None:
+    await fill(database, 4 * 1440, step=60)
+    store, late = InsightStore(database), NOW - timedelta(days=3)
+    assert await store.refresh(0)
+    async with database.transaction() as connection:
+        await connection.execute(FILL, {"now": late, "count": 10, "step": 1})
+        await connection.execute(
+            "INSERT INTO usage_batches (node, boot, lane, first, last, records, digest, hour) VALUES"
+            " ('n1', 1, 0, 1, 10, 10, sha256('late'), date_trunc('hour', %(late)s))",
+            {"late": late},
+        )
+    assert await store.refresh(0)
+    days = {day.day: day.answers for day in (await service.rollup(dimension="all")).days}
+    async with database.connection() as connection:
+        counted = await connection.execute(
+            "SELECT (at AT TIME ZONE 'UTC')::date AS day, count(*) AS answers FROM usage_logs GROUP BY 1"
+        )
+        assert days == {row[0]: row[1] for row in await counted.fetchall()}
+    assert sum(days.values()) == 4 * 1440 + 10
+
+
+async def test_a_refresh_that_takes_long_is_not_made_as_often(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute("UPDATE usage_rollup SET took_ms = 60000, refreshed_at = now() - interval '9 minutes'")
+        assert not await InsightStore(database).refresh(300)
+        await connection.execute("UPDATE usage_rollup SET refreshed_at = now() - interval '11 minutes'")
+    assert await InsightStore(database).refresh(300)
 
 
 async def test_two_at_once_do_not_refresh_twice(database: Database) -> None:

@@ -64,8 +64,9 @@ SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements')
     ) AS done;
 
 -- name: patience
--- A refresh may take longer than other statements.
-SELECT set_config('statement_timeout', '600000', true) IS NOT NULL AS done;
+-- A refresh may take as long as it needs, by one processor.
+SELECT set_config('statement_timeout', '0', true) IS NOT NULL
+    AND set_config('max_parallel_workers_per_gather', '0', true) IS NOT NULL AS done;
 
 -- name: database
 SELECT version() AS version, pg_database_size(current_database()) AS database_bytes,
