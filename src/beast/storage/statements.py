@@ -67,7 +67,7 @@ class Statements:
                     raise
                 faults[each.name] = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._prepared[each.name] = each.name not in faults
-        if not self._told or faults:
+        if self._named and (not self._told or faults):
             self._told = True
             count = len(self._named) - len(faults)
             _log.info("statements prepared", count=count, of=len(self._named), **({"not": faults} if faults else {}))
