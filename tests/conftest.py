@@ -1,12 +1,34 @@
 """Fixtures that every test may ask for. What they make is in tests/fixtures."""
 
 import logging
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 pytest_plugins = ["tests.fixtures.postgres"]
+
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""Bytes that all databases, homes and spools of a run find room in."""
+
+
+def pytest_configure() -> None:
+    """Temporary files lie in memory where it has room for them: waiting for a disk would be most of the time."""
+    if "TMPDIR" not in os.environ and has_room(MEMORY):
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # whoever asked before was told another place
+
+
+def has_room(folder: Path) -> bool:
+    """Whether files may be made there, and programs among them be run."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    there = os.statvfs(folder)
+    return there.f_bavail * there.f_frsize >= ROOM and not there.f_flag & os.ST_NOEXEC
 
 
 @pytest.fixture(scope="session")
