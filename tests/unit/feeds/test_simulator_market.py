@@ -65,6 +65,11 @@ def test_everything_trades_within_twenty_seconds_and_big_ones_several_times_a_se
         assert len(traded["coinbase", "BTC-USD"]) > 40
 
 
+@pytest.mark.parametrize("rate", [0.1, 1.0, 20.0, 1000.0])
+def test_every_market_has_a_last_trade_from_the_start(rate: float) -> None:
+    assert all(each.last.time_ns <= START_NS for each in market(rate=rate).instruments.values())
+
+
 def test_nothing_pauses_longer_than_twenty_seconds() -> None:
     for trades in live(market(), 90, SECOND_NS).values():
         times = [START_NS, *(trade.time_ns for trade in trades), START_NS + 90 * SECOND_NS]

@@ -15,7 +15,7 @@ from beast.feeds.simulator.types import PriceStyle, Product, Trade
 SECOND_NS = 1_000_000_000
 STEP_NS = 50_000_000
 WARM_UP_NS = 20 * SECOND_NS
-"""Lived through before the first client, so that every market has a last trade."""
+"""Lived through before the first client, so that every market has a last trade; a market in a hurry needs less."""
 LONGEST_LEAP_NS = 60 * SECOND_NS
 """Behind by more (a sleeping machine), the market goes on from where it stood instead of catching up."""
 LONGEST_PAUSE_NS = 18 * SECOND_NS
@@ -147,7 +147,7 @@ class Market:
         for instrument in self.instruments.values():
             self._due[instrument.next_ns // STEP_NS].append(instrument)
         self._step = 0
-        self._epoch_ns = now_ns - WARM_UP_NS
+        self._epoch_ns = now_ns - max(int(WARM_UP_NS / max(rate, 1.0)), 2 * STEP_NS)
         self.advance(now_ns)
 
     @property
