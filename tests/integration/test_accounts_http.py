@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 from tests.fixtures.services import make_services
+from tests.fixtures.usage_path import count_answers
 
 from beast.accounts.errors import TooManyError
 from beast.accounts.own_usage import Nothing
@@ -211,12 +212,11 @@ async def usage_of(anybody: httpx.AsyncClient, key: dict[str, Any], **headers: s
 async def test_the_owner_sees_what_was_used_to_the_last_answer(
     anybody: httpx.AsyncClient,
     operator: httpx.AsyncClient,
-    accounts: AccountAdmin,
     waiting: Waiting,
     database: Database,
 ) -> None:
     key = await made(operator, label="ours")
-    await accounts.keys.add_usage([(key["id"], 37_400)])
+    await count_answers(database, SystemClock(), (key["id"], 37_400))
     waiting.answers = {key["id"]: 150, 999: 7}
     now = datetime.now(UTC)
     hour, month = now.replace(minute=0, second=0, microsecond=0), now.date().replace(day=1)
@@ -228,7 +228,6 @@ async def test_the_owner_sees_what_was_used_to_the_last_answer(
                 " FROM generate_series(1, %s) AS s",
                 [hour, key["id"], asset, count],
             )
-        await connection.execute("INSERT INTO usage_key_hours VALUES (%s, %s, 5)", [hour, key["id"]])
     answer = await usage_of(anybody, key)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     told = answer.json()
@@ -237,25 +236,25 @@ async def test_the_owner_sees_what_was_used_to_the_last_answer(
     assert told["month"] == f"{month:%Y-%m}"
     resets = datetime.fromisoformat(told["resets_at"])
     assert resets == (datetime(month.year, month.month, 1, tzinfo=UTC) + timedelta(days=32)).replace(day=1)
-    assert told["days"] == [{"day": f"{now:%Y-%m-%d}", "answers": 5}]
+    assert told["days"] == [{"day": f"{now:%Y-%m-%d}", "answers": 37_400}]
     assert told["assets"] == [{"asset": "BTC", "answers": 3}, {"asset": "ETH", "answers": 2}]
     assert told["alerts"] == []
     assert (await operator.get(f"/admin/keys/{key['id']}/usage")).json() == told
 
 
 async def test_rotated_keys_share_what_is_used_and_the_alerts(
-    anybody: httpx.AsyncClient, operator: httpx.AsyncClient, accounts: AccountAdmin, waiting: Waiting
+    anybody: httpx.AsyncClient, operator: httpx.AsyncClient, database: Database, waiting: Waiting
 ) -> None:
     old = await made(operator)
     new = (await operator.post(f"/admin/keys/{old['id']}/rotate")).json()
-    await accounts.keys.add_usage([(old["id"], 20_000)])
-    await accounts.keys.add_usage([(new["id"], 20_000)])
+    await count_answers(database, SystemClock(), (old["id"], 20_000))
+    await count_answers(database, SystemClock(), (new["id"], 20_000))
     waiting.answers = {old["id"]: 1, new["id"]: 2}
     for key in (old, new):
         told = (await usage_of(anybody, key)).json()
         assert (told["used"], told["left"]) == (40_003, 9_997)
         assert [(alert["percent"], alert["used"], alert["cap"]) for alert in told["alerts"]] == [(75, 40_000, 50_000)]
-    await accounts.keys.add_usage([(new["id"], 10_000)])
+    await count_answers(database, SystemClock(), (new["id"], 10_000))
     page = (await operator.get(f"/admin/usage/alerts?key_id={new['id']}&limit=2")).json()
     assert [(alert["key_id"], alert["percent"]) for alert in page["alerts"]] == [(old["id"], 75), (old["id"], 90)]
     rest = (await operator.get(f"/admin/usage/alerts?after={page['next']}")).json()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from tests.fixtures.usage_path import count_answers
 
 from beast._fast import Engine
 from beast.accounts.own_usage import Nothing, OwnUsage
@@ -126,7 +127,7 @@ async def test_what_one_of_a_line_has_used_is_used_for_the_other(
     nodes: Nodes, accounts: Accounts, database: Database
 ) -> None:
     old = await accounts.create_key("free")
-    await accounts.add_usage([(old.id, 1000)])
+    await count_answers(database, SystemClock(), (old.id, 1000))
     new = await accounts.rotate_key(str(old.id))
     await nodes.both(new.api_key, "quota_exceeded")
     # Taken back from the one, it is given back to the other.
@@ -144,7 +145,7 @@ async def test_networks_are_told_of(accounts: Accounts, database: Database) -> N
     assert notice.payload == key_digest(key.api_key).hex()
     # A label and a count are nobody's business.
     await accounts.update_key(str(key.id), KeyChanges(label="ours"))
-    await accounts.add_usage([(key.id, 1)])
+    await count_answers(database, SystemClock(), (key.id, 1))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(notices), 0.2)
     await notices.aclose()
@@ -156,8 +157,8 @@ async def test_counts_of_one_line_that_race_store_every_alert_once(accounts: Acc
         line.append(await accounts.rotate_key(str(line[-1].id)))
     other = await accounts.create_key("free")
     ids = [key.id for key in line]
-    batches = [[(ids[n % 4], 10), (other.id, 10), (ids[(n + 1) % 4], 0)] for n in range(100)]
-    await asyncio.gather(*(accounts.add_usage(batch) for batch in batches))
+    batches = [[(ids[n % 4], 9), (other.id, 10), (ids[(n + 1) % 4], 1)] for n in range(100)]
+    await asyncio.gather(*(count_answers(database, SystemClock(), *batch) for batch in batches))
     month = datetime.now(UTC).date().replace(day=1)
     alerts = await OwnUsage(database, SystemClock(), Nothing()).alerts(month=month)
     assert sorted((each.key_id, each.percent) for each in alerts) == sorted(
@@ -170,9 +171,9 @@ async def test_levels_are_rows(accounts: Accounts, database: Database) -> None:
     await database.execute(b"DELETE FROM usage_alert_levels")
     await database.execute(b"INSERT INTO usage_alert_levels VALUES (1), (50)")
     key = await accounts.create_key("free")
-    await accounts.add_usage([(key.id, 9)])
+    await count_answers(database, SystemClock(), (key.id, 9))
     usage = OwnUsage(database, SystemClock(), Nothing())
     assert await usage.alerts() == []
-    await accounts.add_usage([(key.id, 1)])
-    await accounts.add_usage([(key.id, 500)])
+    await count_answers(database, SystemClock(), (key.id, 1))
+    await count_answers(database, SystemClock(), (key.id, 500))
     assert [(each.percent, each.used) for each in await usage.alerts()] == [(1, 10), (50, 510)]

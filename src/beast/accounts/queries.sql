@@ -127,30 +127,6 @@ SET monthly_queries = excluded.monthly_queries, per_second = excluded.per_second
     monthly_reports = excluded.monthly_reports, unlimited_reports_addon = excluded.unlimited_reports_addon,
     partner = excluded.partner;
 
--- name: add_usage
--- One statement for a whole batch. Rows are locked in the order of their ids, so that two nodes can't deadlock.
--- A count of a month that is over (a late batch) is no longer held against the key.
-WITH counted AS (
-    SELECT id, sum(n)::bigint AS n
-    FROM unnest(%(ids)s::bigint[], %(counts)s::bigint[]) AS pair (id, n)
-    GROUP BY id
-), locked AS (
-    SELECT k.id, counted.n
-    FROM api_keys AS k JOIN counted USING (id)
-    ORDER BY k.id
-    FOR NO KEY UPDATE OF k
-)
-UPDATE api_keys AS k
-SET current_usage = CASE
-        WHEN k.usage_month = %(month)s THEN k.current_usage + locked.n
-        WHEN k.usage_month < %(month)s THEN locked.n
-        ELSE k.current_usage
-    END,
-    usage_month = greatest(k.usage_month, %(month)s),
-    last_used_at = greatest(k.last_used_at, %(now)s)
-FROM locked
-WHERE k.id = locked.id;
-
 -- name: key_chunk
 -- The next keys in the order of their ids, packed by the server for beast.accounts.sync: a row a key would keep
 -- the event loop busy for seconds when there are a million.
@@ -175,9 +151,6 @@ SELECT now() AS at, coalesce(string_agg(d.key_hash, ''), '') AS records
 FROM api_keys_deleted AS d
 WHERE d.deleted_at > %(since)s::timestamptz - interval '1 hour'
     AND NOT EXISTS (SELECT FROM api_keys AS k WHERE k.key_hash = d.key_hash);
-
--- name: note_usage_alerts
-SELECT note_usage_alerts(%(ids)s, %(month)s);
 
 -- name: write_audit
 INSERT INTO audit_log (at, actor, address, action, subject, before, after)

@@ -252,24 +252,6 @@ class Accounts:
         """All tiers, the smallest first."""
         return await self._store.list_tiers()
 
-    async def add_usage(self, pairs: Sequence[tuple[int, int]]) -> int:
-        """Adds (key id, answers) to what the keys have used this month, and stores the alerts that are due.
-
-        Returns:
-            How many of the keys there are; counts of unknown keys are dropped.
-
-        Raises:
-            ValueError: A count is negative.
-            DatabaseUnavailableError: Nothing was added.
-        """
-        if not pairs:
-            return 0
-        if min(count for _, count in pairs) < 0:
-            raise ValueError("a count of answers is not negative")
-        now_ns = self._clock.wall_ns()
-        ids, counts = zip(*pairs, strict=True)
-        return await self._store.add_usage(ids=ids, counts=counts, month=month_of(now_ns), now=utc(now_ns))
-
     async def _check_tier(self, tier: str) -> None:
         tiers = [known.tier for known in await self._store.list_tiers()]
         if tier not in tiers:

@@ -110,14 +110,6 @@ class AccountStore:
         """The user with this id or address."""
         return await self._database.fetch_one(_QUERIES["find_user"], {"id": user_id, "email": email}, row=User)
 
-    async def add_usage(self, *, ids: Sequence[int], counts: Sequence[int], month: date, now: datetime) -> int:
-        """Adds to the counts of `month` (its first day) and stores the alerts due; returns how many keys there were."""
-        values = {"ids": list(ids), "counts": list(counts), "month": month, "now": now}
-        async with self._database.transaction() as connection:
-            changed = await connection.execute(_QUERIES["add_usage"], values)
-            await connection.execute(_QUERIES["note_usage_alerts"], {"ids": list(ids), "month": month})
-        return changed.rowcount
-
     async def line_usage(self, *, key: ApiKey, month: date) -> LineUsage:
         """What the line of this key has used in `month`."""
         values = {"id": key.id, "quota_key_id": key.quota_key_id, "month": month}
