@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -28,7 +27,9 @@ from beast.http.errors import (
     TIMEOUT,
     Fault,
 )
+from beast.http.extensions import HAND_ON, OWE, Successor
 from beast.http.gate import Gate
+from beast.http.responses import head_bytes, refusal_bytes
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,29 +59,6 @@ class Owed(Enum):
     NOTHING = 0
     HEAD = 1
     BODY = 2
-
-
-class Successor(asyncio.Protocol):
-    """What a connection may become when it stops speaking HTTP."""
-
-    __slots__ = ()
-
-    transport: asyncio.Transport
-    leave: Callable[[], None]
-    """To be called when the connection is lost."""
-
-    def shutdown(self) -> None:
-        """The server stops."""
-        raise NotImplementedError
-
-
-HAND_ON = "beast.hand_on"
-"""The ASGI extension by which a route gives its connection away: `call` takes a Successor and the response's head."""
-
-OWE = "beast.owe"
-"""The ASGI extension by which a route bills its answer: paid once that is written, dropped if the client is gone."""
-
-HandOn = Callable[[Successor, int, Iterable[tuple[bytes, bytes]]], bool]
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -383,17 +361,3 @@ class _RefusedError(Exception):
 def _left(successor: Successor, connections: set[Any], leave_gate: Callable[[], None]) -> None:
     connections.discard(successor)
     leave_gate()
-
-
-def head_bytes(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A response's status line and headers."""
-    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
-    head += [name + b": " + value + b"\r\n" for name, value in headers]
-    return b"".join([*head, b"\r\n"])
-
-
-def refusal_bytes(fault: Fault, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """A whole response that closes the connection."""
-    body = fault.body
-    about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    return head_bytes(fault.status, [*headers, *about]) + body

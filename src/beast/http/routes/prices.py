@@ -15,7 +15,7 @@ from litestar.status_codes import HTTP_200_OK
 
 from beast._fast import Bill
 from beast.http.errors import BODY_TOO_LARGE, JSON, error_body
-from beast.http.protocol import OWE
+from beast.http.extensions import OWE
 from beast.http.query import BadRequestError, PriceQuery, read_body, read_key, read_query
 from beast.http.schema import Price, PriceError, Prices
 from beast.http.services import Services

@@ -16,7 +16,7 @@ from litestar.params import SkipValidation
 from litestar.status_codes import HTTP_200_OK
 
 from beast.http.errors import BAD_HANDSHAKE, JSON, STREAMS_FULL, UPGRADE_REQUIRED, Fault, error_body
-from beast.http.protocol import HAND_ON, HandOn
+from beast.http.extensions import HAND_ON, HandOn
 from beast.http.query import MESSAGES, BadRequestError, PriceQuery, read_key, read_query
 from beast.http.routes.prices import ERRORS, SECURITY, answer_headers, parameter, peer_of
 from beast.http.schema import PriceError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from beast.http.errors import Fault
-from beast.http.protocol import Successor
+from beast.http.extensions import Successor
 from beast.http.stream.channel import Selection
 
 if TYPE_CHECKING:
