@@ -263,40 +263,36 @@ def set_key(
     _tell(key, "is changed", as_json=as_json)
 
 
-@app.command
-def pause(which: Which, /, *, as_json: AsJson = False, config: Path | None = None) -> None:
-    """Have a key refused until it is resumed; running servers do so within a second.
+def _add(name: str, act: Callable[..., Awaitable[ApiKey]], done: str, told: str) -> None:
+    """Adds a command that does one thing to one key."""
+
+    def command(which: Which, /, *, as_json: AsJson = False, config: Path | None = None) -> None:
+        key = _with_accounts(config, lambda accounts: act(accounts, which, by=command_line()))
+        _tell(shown(key, datetime.now(UTC)), done, as_json=as_json)
+
+    command.__doc__ = f"""{told}
 
     Args:
         which: Its id, how it begins (tb_...), or the whole key.
         as_json: Print the key as one JSON object.
         config: TOML file; else BEAST_CONFIG.
     """
-    _change(config, lambda accounts: accounts.pause_key(which, by=command_line()), "is paused", as_json=as_json)
+    app.command(command, name=name)
 
 
-@app.command
-def resume(which: Which, /, *, as_json: AsJson = False, config: Path | None = None) -> None:
-    """End the pause of a key.
-
-    Args:
-        which: Its id, how it begins (tb_...), or the whole key.
-        as_json: Print the key as one JSON object.
-        config: TOML file; else BEAST_CONFIG.
-    """
-    _change(config, lambda accounts: accounts.resume_key(which, by=command_line()), "is resumed", as_json=as_json)
-
-
-@app.command
-def revoke(which: Which, /, *, as_json: AsJson = False, config: Path | None = None) -> None:
-    """Revoke one key for ever; running servers refuse it within a second.
-
-    Args:
-        which: Its id, how it begins (tb_...), or the whole key.
-        as_json: Print the key as one JSON object.
-        config: TOML file; else BEAST_CONFIG.
-    """
-    _change(config, lambda accounts: accounts.revoke_key(which, by=command_line()), "is revoked", as_json=as_json)
+_add(
+    "pause",
+    Accounts.pause_key,
+    "is paused",
+    "Have a key refused until it is resumed; running servers do so within a second.",
+)
+_add("resume", Accounts.resume_key, "is resumed", "End the pause of a key.")
+_add(
+    "revoke",
+    Accounts.revoke_key,
+    "is revoked",
+    "Revoke one key for ever; running servers refuse it within a second.",
+)
 
 
 def _time(text: str) -> datetime | None:
@@ -322,11 +318,6 @@ def _tell(key: ShownKey, what: str, *, as_json: bool) -> None:
         print_row(key)
     else:
         sys.stdout.write(f"key {key.id} ({key.prefix}…) {what}\n")
-
-
-def _change(config: Path | None, act: Callable[[Accounts], Awaitable[ApiKey]], what: str, *, as_json: bool) -> None:
-    key = _with_accounts(config, act)
-    _tell(shown(key, datetime.now(UTC)), what, as_json=as_json)
 
 
 def _with_accounts(file: Path | None, act: Callable[[Accounts], Awaitable[Result]]) -> Result:

@@ -1,11 +1,13 @@
 """What the routes of keys, users, tiers and usage have in common."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from litestar import Request
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Parameter, Schema
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import QueryParameter, SkipValidation
 
@@ -13,6 +15,7 @@ from beast.accounts.errors import UnknownAccountError
 from beast.accounts.once import KEY_MAX, Once
 from beast.accounts.rules import ID_MAX, TEXT_MAX, as_id
 from beast.http.account_admin import AccountAdmin
+from beast.http.errors import JSON
 from beast.http.schema import PriceError
 
 AnyRequest = Request[Any, Any, Any]
@@ -50,6 +53,26 @@ def refusals(*others: int) -> dict[int, ResponseSpec]:
         503: ResponseSpec(PriceError, description="unavailable: the database is away", generate_examples=False),
         **{n: ResponseSpec(PriceError, description=_REASONS[n], generate_examples=False) for n in others},
     }
+
+
+def taking(fields: Mapping[str, Schema], *required: str, once: bool = False) -> type[Operation]:
+    """The description of a route whose body, a JSON object, is read by our own rules.
+
+    Args:
+        fields: What the body may have.
+        required: What it must have.
+        once: The route takes the name by which a request may be sent again.
+    """
+    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(fields), required=list(required))
+
+    @dataclass
+    class Taking(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(content={JSON: OpenAPIMediaType(schema=schema)}, required=bool(required))
+            if once:
+                self.parameters = [*(self.parameters or []), IDEMPOTENCY]
+
+    return Taking
 
 
 def number_of(text: str, what: str) -> str:

@@ -1,13 +1,13 @@
 """API keys, for the operator. docs/accounts.md says how they are used."""
 
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
 from litestar import get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
@@ -15,11 +15,20 @@ from msgspec import Meta
 from beast.accounts.own_usage import Usage
 from beast.accounts.rules import GRACE_MAX, ID_MAX, TEXT_MAX
 from beast.accounts.service import GRACE
-from beast.accounts.types import DEFAULT_SCOPES, NETWORKS_MAX, SCOPES, KeyChanges, NewKey, ShownKey, State, shown
+from beast.accounts.types import (
+    DEFAULT_SCOPES,
+    NETWORKS_MAX,
+    SCOPES,
+    ApiKey,
+    KeyChanges,
+    NewKey,
+    ShownKey,
+    State,
+    shown,
+)
+from beast.http.account_admin import AccountAdmin
 from beast.http.audit import actor_of, note
-from beast.http.errors import JSON
 from beast.http.routes.accounts import (
-    IDEMPOTENCY,
     AnyRequest,
     Limit,
     MaybeNumber,
@@ -30,6 +39,7 @@ from beast.http.routes.accounts import (
     number_of,
     once_of,
     refusals,
+    taking,
 )
 from beast.http.routes.exchanges import read_body
 
@@ -76,30 +86,11 @@ _FIELDS = {
 _GRACE = {"grace_s": Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=GRACE_MAX.total_seconds())}
 
 
-def body_of(fields: dict[str, Schema], required: list[str]) -> RequestBody:
-    """A JSON object that is read by our own rules, for the description."""
-    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(fields), required=required)
-    return RequestBody(content={JSON: OpenAPIMediaType(schema=schema)}, required=bool(required))
-
-
-@dataclass
-class _Create(Operation):
-    def __post_init__(self) -> None:
-        self.request_body = body_of(_FIELDS, ["tier"])
-        self.parameters = [IDEMPOTENCY]
-
-
-@dataclass
-class _Update(Operation):
-    def __post_init__(self) -> None:
-        self.request_body = body_of(_FIELDS, [])
-
-
-@dataclass
-class _Rotate(Operation):
-    def __post_init__(self) -> None:
-        self.request_body = body_of(_GRACE, [])
-        self.parameters = [*(self.parameters or []), IDEMPOTENCY]
+async def _told(request: AnyRequest, accounts: AccountAdmin, act: Awaitable[ApiKey], what: str) -> ShownKey:
+    """What may be shown of the key that `act` finds or changes; noted as `what`."""
+    key = await act
+    note(request, what, key=key.id)
+    return shown(key, accounts.keys.now)
 
 
 @get("/keys", summary="A page of API keys", responses=refusals())
@@ -127,7 +118,7 @@ async def list_keys(
     "/keys",
     status_code=201,
     summary="Make an API key; its text is told this once",
-    operation_class=_Create,
+    operation_class=taking(_FIELDS, "tier", once=True),
     responses={201: ResponseSpec(NewKey, description="The key", generate_examples=False), **refusals(404, 422)},
 )
 async def create_key(request: AnyRequest, accounts: TheAccounts) -> NewKey:
@@ -143,25 +134,22 @@ async def create_key(request: AnyRequest, accounts: TheAccounts) -> NewKey:
 @get("/keys/{key_id:str}", summary="One API key", responses=refusals(404))
 async def get_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPath[str]) -> ShownKey:
     """What may be shown of it."""
-    key = await accounts.keys.find_key(number_of(key_id, "key"))
-    note(request, "key.show", key=key.id)
-    return shown(key, accounts.keys.now)
+    return await _told(request, accounts, accounts.keys.find_key(number_of(key_id, "key")), "key.show")
 
 
-@patch("/keys/{key_id:str}", summary="Change an API key", operation_class=_Update, responses=refusals(404, 409))
+@patch("/keys/{key_id:str}", summary="Change an API key", operation_class=taking(_FIELDS), responses=refusals(404, 409))
 async def update_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPath[str]) -> ShownKey:
     """What the body leaves out stays. A tier is changed for all keys of a line of rotated ones."""
     wanted = await read_body(request, KeyChanges)
-    key = await accounts.keys.update_key(number_of(key_id, "key"), wanted, by=actor_of(request))
-    note(request, "key.update", key=key.id)
-    return shown(key, accounts.keys.now)
+    act = accounts.keys.update_key(number_of(key_id, "key"), wanted, by=actor_of(request))
+    return await _told(request, accounts, act, "key.update")
 
 
 @post(
     "/keys/{key_id:str}/rotate",
     status_code=201,
     summary="Make a key's successor; both are good until the grace is over",
-    operation_class=_Rotate,
+    operation_class=taking(_GRACE, once=True),
     responses={
         201: ResponseSpec(NewKey, description="The new key", generate_examples=False),
         **refusals(404, 409, 422),
@@ -183,9 +171,8 @@ async def rotate_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPat
 @post("/keys/{key_id:str}/revoke", status_code=200, summary="Revoke an API key for ever", responses=refusals(404))
 async def revoke_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPath[str]) -> ShownKey:
     """Every node refuses it within a second."""
-    key = await accounts.keys.revoke_key(number_of(key_id, "key"), by=actor_of(request))
-    note(request, "key.revoke", key=key.id)
-    return shown(key, accounts.keys.now)
+    act = accounts.keys.revoke_key(number_of(key_id, "key"), by=actor_of(request))
+    return await _told(request, accounts, act, "key.revoke")
 
 
 @post(
@@ -196,17 +183,15 @@ async def revoke_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPat
 )
 async def pause_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPath[str]) -> ShownKey:
     """Every node refuses it within a second."""
-    key = await accounts.keys.pause_key(number_of(key_id, "key"), by=actor_of(request))
-    note(request, "key.pause", key=key.id)
-    return shown(key, accounts.keys.now)
+    act = accounts.keys.pause_key(number_of(key_id, "key"), by=actor_of(request))
+    return await _told(request, accounts, act, "key.pause")
 
 
 @post("/keys/{key_id:str}/resume", status_code=200, summary="End the pause of an API key", responses=refusals(404, 409))
 async def resume_key(request: AnyRequest, accounts: TheAccounts, key_id: FromPath[str]) -> ShownKey:
     """Every node takes it again within a second."""
-    key = await accounts.keys.resume_key(number_of(key_id, "key"), by=actor_of(request))
-    note(request, "key.resume", key=key.id)
-    return shown(key, accounts.keys.now)
+    act = accounts.keys.resume_key(number_of(key_id, "key"), by=actor_of(request))
+    return await _told(request, accounts, act, "key.resume")
 
 
 @get("/keys/{key_id:str}/usage", summary="What a key's owner sees at /usage", responses=refusals(404))

@@ -1,18 +1,15 @@
 """Tiers, for the operator."""
 
-from dataclasses import dataclass
-
 import msgspec
 from litestar import get, put
-from litestar.openapi.spec import Operation, Schema
+from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 
 from beast.accounts.types import Tier, TierChanges
 from beast.http.audit import actor_of, note
-from beast.http.routes.accounts import AnyRequest, TheAccounts, refusals
+from beast.http.routes.accounts import AnyRequest, TheAccounts, refusals, taking
 from beast.http.routes.exchanges import read_body
-from beast.http.routes.keys import body_of
 
 
 class AllTiers(msgspec.Struct, frozen=True):
@@ -29,12 +26,6 @@ _FIELDS = {
 }
 
 
-@dataclass
-class _Set(Operation):
-    def __post_init__(self) -> None:
-        self.request_body = body_of(_FIELDS, [])
-
-
 @get("/tiers", summary="All tiers", responses=refusals())
 async def list_tiers(request: AnyRequest, accounts: TheAccounts) -> AllTiers:
     """The smallest first; null in a limit means that there is none."""
@@ -49,7 +40,7 @@ async def get_tier(request: AnyRequest, accounts: TheAccounts, tier: FromPath[st
     return await accounts.tiers.find(tier)
 
 
-@put("/tiers/{tier:str}", summary="Change a tier, or add one", operation_class=_Set, responses=refusals())
+@put("/tiers/{tier:str}", summary="Change a tier, or add one", operation_class=taking(_FIELDS), responses=refusals())
 async def set_tier(request: AnyRequest, accounts: TheAccounts, tier: FromPath[str]) -> Tier:
     """What the body leaves out stays, or is no limit in a new tier. Its keys have the new limits within a second."""
     wanted = await read_body(request, TierChanges)

@@ -1,11 +1,9 @@
 """Users, for the operator."""
 
-from dataclasses import dataclass
-
 import msgspec
 from litestar import get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Operation, Schema
+from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath
 
@@ -13,7 +11,6 @@ from beast.accounts.rules import EMAIL_MAX, TEXT_MAX
 from beast.accounts.types import User, UserChanges
 from beast.http.audit import actor_of, note
 from beast.http.routes.accounts import (
-    IDEMPOTENCY,
     AnyRequest,
     Limit,
     MaybeText,
@@ -23,9 +20,9 @@ from beast.http.routes.accounts import (
     number_of,
     once_of,
     refusals,
+    taking,
 )
 from beast.http.routes.exchanges import read_body
-from beast.http.routes.keys import body_of
 
 
 class UsersPage(msgspec.Struct, frozen=True):
@@ -51,19 +48,6 @@ _FIELDS = {
 }
 
 
-@dataclass
-class _Create(Operation):
-    def __post_init__(self) -> None:
-        self.request_body = body_of(_FIELDS, ["email"])
-        self.parameters = [IDEMPOTENCY]
-
-
-@dataclass
-class _Update(Operation):
-    def __post_init__(self) -> None:
-        self.request_body = body_of(_FIELDS, [])
-
-
 @get("/users", summary="A page of users", responses=refusals())
 async def list_users(
     request: AnyRequest,
@@ -82,7 +66,7 @@ async def list_users(
     "/users",
     status_code=201,
     summary="Add a user",
-    operation_class=_Create,
+    operation_class=taking(_FIELDS, "email", once=True),
     responses={201: ResponseSpec(User, description="The user", generate_examples=False), **refusals(409, 422)},
 )
 async def create_user(request: AnyRequest, accounts: TheAccounts) -> User:
@@ -103,7 +87,7 @@ async def get_user(request: AnyRequest, accounts: TheAccounts, user_id: FromPath
     return user
 
 
-@patch("/users/{user_id:str}", summary="Change a user", operation_class=_Update, responses=refusals(404, 409))
+@patch("/users/{user_id:str}", summary="Change a user", operation_class=taking(_FIELDS), responses=refusals(404, 409))
 async def update_user(request: AnyRequest, accounts: TheAccounts, user_id: FromPath[str]) -> User:
     """What the body leaves out stays."""
     wanted = await read_body(request, UserChanges)
