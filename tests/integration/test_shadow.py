@@ -256,7 +256,27 @@ async def test_prices_that_part_from_the_others_fall_back_too(node: Node, simula
     assert "assets are off the others" in fallen.reason
     assert fallen.base is None
     await until(lambda: "binance" not in {status.name for status in node.feeds.status()})
-    assert node.catalogue.find("binance", "BTC") is None
+    await until(lambda: node.catalogue.find("binance", "BTC") is None)
+
+
+async def test_what_goes_live_while_the_server_stops_is_noted_all_the_same(node: Node, database: Database) -> None:
+    made = await start(node, Change({"name": "okx", "priority": 7}))
+    await reaches(node, made.id, state="agreeing")
+
+    async def waits() -> bool:
+        async with database.connection() as connection:
+            found = await connection.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            return bool((row := await found.fetchone()) and row[0])
+
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE exchange_feeds IN SHARE MODE")
+        await until(waits)
+        stopping = asyncio.create_task(node.stop())
+        await asyncio.sleep(0.05)
+        assert not stopping.done()
+    await stopping
+    assert (await draft(node, made.id)).state == "live"
+    assert [action for action, _ in node.noted] == ["exchange-shadow.live"]
 
 
 async def test_a_draft_outlives_the_server_and_only_one_node_runs_it(

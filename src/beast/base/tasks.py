@@ -2,9 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+
+Result = TypeVar("Result")
+
+
+async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Awaits `work`, which is not cancelled with its caller: the caller's cancellation is raised when the work is done.
+
+    For what commits and then says so elsewhere: cancelled between the two, it would be lost there, or done twice.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()
 
 
 class Tasks:

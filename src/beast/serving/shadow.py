@@ -1,5 +1,6 @@
 """Drafts of rows: who runs them on this node, and where their changes are written down."""
 
+import asyncio
 from collections.abc import Mapping
 
 from beast.accounts.audit import Actor, Trail
@@ -11,7 +12,7 @@ from beast.serving.node import Node
 
 
 async def start_shadow(node: Node, live: Prices, health: Health) -> None:
-    """Runs drafts beside the live exchanges until the node's tasks are cancelled."""
+    """Runs drafts beside the live exchanges until the node stops."""
     trail = Trail(node.database, node.clock)
     await node.stack.enter_async_context(trail.running())
 
@@ -21,4 +22,11 @@ async def start_shadow(node: Node, live: Prices, health: Health) -> None:
 
     keeper = Keeper(live, node.database, clock=node.clock, report=health.degrade, note=note)
     node.parameters.on_change(keeper.tune)
-    node.tasks.spawn("shadow", keeper.run())
+    running = node.tasks.spawn("shadow", keeper.run())
+
+    async def end() -> None:
+        running.cancel()
+        await asyncio.wait({running})
+
+    # Before the trail ends, which so writes what was noted last.
+    node.stack.push_async_callback(end)

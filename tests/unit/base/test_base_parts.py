@@ -19,7 +19,7 @@ from beast.base.errors import EXIT_FAILED, BeastError
 from beast.base.home import HomeLock, kept_secret, make_home
 from beast.base.log import configure_logging, mask_text
 from beast.base.retry import Backoff
-from beast.base.tasks import Tasks
+from beast.base.tasks import Tasks, to_its_end
 
 KEY = "tb_" + "aB3-_" * 8
 
@@ -147,6 +147,42 @@ async def test_cancel_waits_for_tasks_that_tidy_up_and_takes_late_ones() -> None
     await tasks.cancel()
     assert tidied == [True]
     assert len(tasks) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_has_to_end_is_not_cancelled_with_its_caller(fails: bool) -> None:  # noqa: FBT001 - a parameter
+    going_on = asyncio.Event()
+    done = []
+
+    async def commit() -> int:
+        await going_on.wait()
+        done.append(True)
+        if fails:
+            raise LookupError("lost")
+        return 7
+
+    caller = asyncio.create_task(to_its_end(commit()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert (done, caller.done()) == ([], False)
+    going_on.set()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await caller
+    assert done == [True]
+    assert isinstance(caught.value.__cause__, LookupError) == fails
+
+
+@pytest.mark.anyio
+async def test_what_has_ended_by_itself_tells_what_came_of_it() -> None:
+    async def commit(number: int) -> float:
+        return 1 / number
+
+    assert await to_its_end(commit(2)) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        await to_its_end(commit(0))
 
 
 def test_a_home_is_made_so_that_others_cannot_list_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from beast.base.clock import Clock
 from beast.base.errors import BeastError
-from beast.base.tasks import Tasks
+from beast.base.tasks import Tasks, to_its_end
 from beast.feeds.link.tally import Tally
 from beast.feeds.shadow.change import digest
 from beast.feeds.shadow.observer import Observer, Prices
@@ -274,12 +274,14 @@ class Keeper:
     async def _promote(self, draft: Draft, verdict: Verdict) -> None:
         self._changed.set()
         try:
-            version = await self.store.promote(draft.id, who=WHO, at=self._now())
+            await to_its_end(self._go_live(draft, verdict))
         except DatabaseUnavailableError:
             raise
         except BeastError as error:
             log.warning("draft can't go live", exchange=draft.exchange, draft=draft.id, error=str(error))
-            return
+
+    async def _go_live(self, draft: Draft, verdict: Verdict) -> None:
+        version = await self.store.promote(draft.id, who=WHO, at=self._now())
         details = {"exchange": draft.exchange, "draft": draft.id, "version": version, "agreed": draft.agreed}
         self._note("exchange-shadow.live", {**details, "why": verdict.why})
 
@@ -291,17 +293,18 @@ class Keeper:
         limit = self._parameters.shadow_fall_back_minutes
         if not reason or not limit or watch.failed < limit:
             return
-        draft = watch.draft
         told = f"for {watch.failed} minutes in a row: {reason}"
         self._changed.set()
-        details: dict[str, object] = {"exchange": draft.exchange, "draft": draft.id, "version": draft.version}
         try:
-            version = await self.store.fall_back(draft.id, verdict, who=WHO, reason=told, at=self._now())
+            await to_its_end(self._fall_back(watch.draft, verdict, told))
         except DatabaseUnavailableError:
             raise
         except BeastError as error:
-            self._faults[draft.id] = f"does not fit what comes {told}; it can't fall back: {error}"
-            return
+            self._faults[watch.draft.id] = f"does not fit what comes {told}; it can't fall back: {error}"
+
+    async def _fall_back(self, draft: Draft, verdict: Verdict, told: str) -> None:
+        details: dict[str, object] = {"exchange": draft.exchange, "draft": draft.id, "version": draft.version}
+        version = await self.store.fall_back(draft.id, verdict, who=WHO, reason=told, at=self._now())
         if version is None:
             log.info("nothing to fall back from: the rows have changed since", reason=told, **details)
             return
