@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ pytestmark = pytest.mark.integration
 
 
 def beast(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {"PATH": "/usr/bin:/bin", "BEAST_HOME": str(home), **environment}
+    kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    variables = {**kept, "PATH": "/usr/bin:/bin", "BEAST_HOME": str(home), **environment}
     command = [sys.executable, "-m", "beast", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=60)
 
