@@ -1,285 +1,206 @@
-"""The proof: load by UDP and HTTP from many keys, the server killed again and again, and every key's total is exact.
+"""The proof: load by UDP and HTTP from many keys, processes killed at random, and every key's total is exact.
 
-    python bench/usage/crash.py                          ten million requests, the server killed 20 times
-    python bench/usage/crash.py --requests 5000 --kills 3 --json
+    python -m bench.usage.crash                          ten million answers: some six minutes of two cores
+    python -m bench.usage.crash --requests 5000 --kills 3 --every 0.5 --json
 
-The clients count the answers that they have received. In the end, the sums by key of usage_logs and the counters of
-the keys must be these numbers, and `beast usage verify` must find nothing. Exit code 1 when it is not so.
+The server, its consumers and PostgreSQL are killed with SIGKILL at random moments, the server also while it starts. It
+books directly in some of its lives and through a queue in others. The clients count the answers that they have
+received. In the end, the sums by key of usage_logs and the counters of the keys must be these numbers, and
+`beast usage verify` must find nothing. Exit code 1 when it is not so.
 """
 
 import argparse
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from beast.storage.embedded import EmbeddedPostgres
+import msgspec
+from bench.load.report import keep, machine
+from bench.usage.crash_clients import Client, Way
+from bench.usage.crash_stage import Sink, Stage, totals
 
-BEAST = Path(sys.executable).with_name("beast")
-PORTS = ("http", "udp", "health")
-ASSETS = (b"BTC", b"ETH", b"SOL")
-UDP_WINDOW, HTTP_WINDOW = 32, 16
-ANSWER_S = 0.3
-"""How long a client waits for an answer before it takes the request for lost."""
-
-
-class Server:
-    """`beast serve --demo` on a home of its own, started again whenever it was killed."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        self.process: subprocess.Popen[bytes] | None = None
-        self.enough = threading.Event()
-        """It has been killed as often as it was to be."""
-        self.log = (home.parent / "server.log").open("ab")
-
-    def start(self) -> None:
-        """Returns when it is ready."""
-        ready = self.home.parent / "ready.json"
-        ready.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [BEAST, "serve", "--demo", "--ready-file", ready, *(f"--{kind}-port={self.ports[kind]}" for kind in PORTS)],
-            env=environment(self.home),
-            stdout=self.log,
-            stderr=self.log,
-        )
-        begun = time.monotonic()
-        while not ready.exists():
-            if self.process.poll() is not None or time.monotonic() - begun > 60:
-                raise SystemExit(f"the server did not get ready; see {self.log.name}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """As the kernel does when memory is short."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        """In order; returns its exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=120)
-
-    def beast(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Another command on the same home."""
-        return subprocess.run(
-            [BEAST, *arguments], env=environment(self.home), capture_output=True, text=True, check=False, timeout=1800
-        )
+LOGS = "SELECT key_id, count(*) FROM usage_logs GROUP BY key_id"
+COUNTERS = "SELECT id, current_usage FROM api_keys WHERE current_usage > 0"
+SINKS: tuple[Sink, ...] = ("postgres", "folder")
+MINOR = ("consumer", "consumer", "postgres")
+STARTING = 0.25
+"""So often the server is killed while it starts, too."""
 
 
-class Client(threading.Thread):
-    """One key's user; counts the prices that it receives, to the last one."""
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for."""
 
-    def __init__(self, server: Server, key: dict[str, Any], protocol: str, share: int) -> None:
-        super().__init__(daemon=True)
-        self.received = 0
-        self.key = key
-        self._server = server
-        self._protocol = protocol
-        self._share = share
+    requests: int
+    keys: int
+    kills: int
+    every_s: float
+    consumers: int
+    seed: int
+
+
+class Play:
+    """The lives of one server under load."""
+
+    def __init__(self, plan: Plan, stage: Stage) -> None:
+        self.sinks: Counter[str] = Counter()
+        self.clients: list[Client] = []
+        self._plan = plan
+        self._stage = stage
+        self._chance = random.Random(plan.seed)
+
+    @property
+    def received(self) -> int:
+        """Answers so far, of all clients."""
+        return sum(client.received for client in self.clients)
 
     def run(self) -> None:
-        """Until it has had its share, and the server has died often enough."""
-        while self._wants_more():
-            try:
-                (self._udp if self._protocol == "udp" else self._http)()
-            except OSError:
-                time.sleep(0.05)
+        """Life after life, until there were enough answers and deaths; the last one ends in order."""
+        while not self._enough():
+            self._begin_life()
+            self._live()
+            self._stage.kill_server()
+            self._rest()
+        self._begin_life()
+        self._live()
+        self._rest()
 
-    def _wants_more(self) -> bool:
-        return self.received < self._share or not self._server.enough.is_set()
+    def _enough(self) -> bool:
+        return self.received >= self._plan.requests and self._stage.kills["server"] >= self._plan.kills
 
-    def _udp(self) -> None:
-        key = self.key["api_key"].encode()
-        with socket.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.connect(("127.0.0.1", self._server.ports["udp"]))
-            sock.settimeout(ANSWER_S)
-            while self._wants_more():
-                sent = 0
-                for at in range(UDP_WINDOW):
-                    try:
-                        sock.send(b'{"api_key":"%b","asset":"%b"}' % (key, ASSETS[at % 3]))
-                        sent += 1
-                    except ConnectionRefusedError:
-                        time.sleep(0.02)
-                for _ in range(sent):
-                    try:
-                        self.received += b'"price":' in sock.recv(2048)
-                    except TimeoutError:
-                        break
-                    except ConnectionRefusedError:
-                        continue
+    def _begin_life(self) -> None:
+        sink = self._chance.choice(SINKS)
+        while self.clients and self._chance.random() < STARTING:
+            self._stage.start(sink, dies_after_s=self._chance.uniform(0.1, 2.5))
+        self._stage.start(sink)
+        self.sinks[sink] += 1
+        if not self.clients:
+            keys = self._stage.make_keys(self._plan.keys)
+            self.clients = [Client(key, way_of(at), self._stage.ports) for at, key in enumerate(keys)]
+        next(client for client in self.clients if client.way == "http").await_prices()
+        for client in self.clients:
+            client.begin()
 
-    def _knows(self, request: bytes) -> bool:
-        """Asks once, on a connection of its own."""
-        with socket.create_connection(("127.0.0.1", self._server.ports["http"]), timeout=60) as sock:
-            sock.sendall(request)
-            data = b""
-            while whole_answers(data)[1] == 0:
-                part = sock.recv(1 << 16)
-                if not part:
-                    return False
-                data += part
-        known = whole_answers(data)[0]
-        self.received += known
-        return known == 1
+    def _live(self) -> None:
+        """Under load, with up to two deaths of others."""
+        for _ in range(self._chance.randrange(3)):
+            self._pass(0.3)
+            if self._chance.choice(MINOR) == "postgres":
+                self._stage.kill_postgres()
+            else:
+                self._stage.kill_consumer(self._chance.randrange(self._plan.consumers))
+        self._pass(0.7)
 
-    def _http(self) -> None:
-        key = self.key["api_key"].encode()
-        head = b"GET /price?asset=%b HTTP/1.1\r\nHost: x\r\nX-API-Key: %b\r\n\r\n"
-        # A worker gives a connection away, for good, when it does not know a price yet. What then answers is exact as
-        # well, but for the one answer that it is about to send when it is killed.
-        while not all(self._knows(head % (asset, key)) for asset in ASSETS):
-            time.sleep(0.05)
-        requests = b"".join(head % (ASSETS[at % 3], key) for at in range(HTTP_WINDOW))
-        with socket.create_connection(("127.0.0.1", self._server.ports["http"]), timeout=60) as sock:
-            left = b""
-            while self._wants_more():
-                sock.sendall(requests)
-                answers = 0
-                while answers < HTTP_WINDOW:
-                    part = sock.recv(1 << 16)
-                    if not part:
-                        return
-                    prices, whole, left = whole_answers(left + part)
-                    answers += whole
-                    self.received += prices
+    def _pass(self, share: float) -> None:
+        time.sleep(self._chance.uniform(0.2, 1.8) * share * self._plan.every_s)
+
+    def _rest(self) -> None:
+        for client in self.clients:
+            client.stop()
+        for client in self.clients:
+            client.join()
 
 
-def whole_answers(data: bytes) -> tuple[int, int, bytes]:
-    """(prices, answers, what is left) of what came by HTTP."""
-    prices = answers = 0
-    while (end := data.find(b"\r\n\r\n")) >= 0:
-        head = data[:end].lower()
-        at = head.index(b"content-length:") + 15
-        length = int(head[at:].split(b"\r\n", 1)[0])
-        if len(data) < end + 4 + length:
-            break
-        answers += 1
-        prices += b'"price":' in data[end + 4 : end + 4 + length]
-        data = data[end + 4 + length :]
-    return prices, answers, data
+def way_of(at: int) -> Way:
+    """How the client of the `at`th key asks: UDP and HTTP in turn, and now and then what the event loop answers."""
+    return "post" if at % 16 == 3 else "http" if at % 2 else "udp"
 
 
-def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BEAST_")}
-    for name in ("DATABASE_URL", "REDIS_URL", "SERVER_TYPE"):
-        kept.pop(name, None)
-    return {**kept, "BEAST_HOME": str(home)}
-
-
-def free_ports(count: int) -> list[int]:
-    socks = [socket.socket() for _ in range(count)]
-    for sock in socks:
-        sock.bind(("127.0.0.1", 0))
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
-
-
-def in_tables(home: Path) -> tuple[dict[int, int], dict[int, int]]:
-    """(rows of usage_logs, counters) by key, as SQL has them."""
-    server = EmbeddedPostgres(home)
-    server.start()
+def prove(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Plays, and compares."""
+    stage = Stage(folder, consumers=plan.consumers)
+    play = Play(plan, stage)
     try:
-        psql = [str(server.layout.programs / "psql"), server.url(), "--csv", "--tuples-only", "-c"]
-        told = []
-        for query in (
-            "SELECT key_id, count(*) FROM usage_logs GROUP BY key_id",
-            "SELECT id, current_usage FROM api_keys WHERE current_usage > 0",
-        ):
-            out = subprocess.run([*psql, query], capture_output=True, text=True, check=True).stdout
-            told.append({int(line.split(",")[0]): int(line.split(",")[1]) for line in out.split()})
-        return told[0], told[1]
+        stage.open()
+        begun = time.monotonic()
+        play.run()
+        load_s = time.monotonic() - begun
+        stage.wait_until_booked()
+        booked_s = time.monotonic() - begun
+        stopped = stage.stop()
+        verified = stage.verify()
+        logs, counters = totals(stage.ask_sql(LOGS)), totals(stage.ask_sql(COUNTERS))
+    except BaseException:
+        sys.stderr.write(stage.log())
+        raise
     finally:
-        server.stop()
+        stage.close()
+    proof = compare(play.clients, logs, counters, verified)
+    if not stopped:
+        proof["differences"].append("a process did not end with 0 when it was asked to")
+    proof |= {"kills": dict(stage.kills), "consumers_gave_up": stage.exits, "lives": dict(play.sinks)}
+    proof |= {"load_s": round(load_s, 1), "booked_s": round(booked_s, 1)}
+    if proof["differences"]:
+        sys.stderr.write(stage.log())
+    return {"ok": not proof["differences"], **proof}
 
 
-def prove(home: Path, *, requests: int, keys: int, kills: int, every_s: float, seed: int) -> dict[str, Any]:
-    chance = random.Random(seed)
-    server = Server(home)
-    server.start()
-    made = [json.loads(server.beast("keys", "create", "--tier", "partner", "--json").stdout) for _ in range(keys)]
-    time.sleep(1)
-    share = -(-requests // keys)
-    clients = [Client(server, key, "http" if at % 2 else "udp", share) for at, key in enumerate(made)]
-    begun = time.monotonic()
+def compare(
+    clients: list[Client], logs: dict[int, int], counters: dict[int, int], verified: dict[str, Any]
+) -> dict[str, Any]:
+    """What clients, rows, counters and verify say, and in what they differ."""
+    received = {client.id: client.count.received for client in clients}
+    differences = [str(each) for each in verified["differences"]]
+    if verified["waiting"]:
+        differences.append(f"{verified['waiting']} answers are still on their way")
+    for key in sorted(received.keys() | logs.keys() | counters.keys()):
+        told = received.get(key, 0), logs.get(key, 0), counters.get(key, 0)
+        if len(set(told)) > 1:
+            differences.append("key {}: received {}, rows {}, counter {}".format(key, *told))
+    wrong = sum((client.count.wrong for client in clients), Counter())
+    if wrong:
+        differences.append(f"wrong answers: {dict(wrong)}")
+    ways: Counter[str] = Counter()
     for client in clients:
-        client.start()
-    for _ in range(kills):
-        time.sleep(chance.uniform(0.5, 1.5) * every_s)
-        server.kill()
-        server.start()
-    server.enough.set()
-    for client in clients:
-        client.join()
-    load_s = time.monotonic() - begun
-    # It could be stopped at once: what its sink does not take in time is booked after the next start. SQL is asked now.
-    while json.loads(server.beast("status", "--json").stdout)["usage_pending"]:
-        time.sleep(0.2)
-    booked_s = time.monotonic() - begun
-    stopped = server.stop()
-    verified = json.loads(server.beast("usage", "verify", "--json").stdout)
-    received = {client.key["id"]: client.received for client in clients}
-    logs, counters = in_tables(home)
-    demo = {key: count for key, count in counters.items() if key not in received}
+        ways[client.way] += client.count.received
     return {
-        "ok": logs == counters and {**received, **demo} == logs and not demo and verified["ok"] and stopped == 0,
         "received": sum(received.values()),
         "in_logs": sum(logs.values()),
         "in_counters": sum(counters.values()),
-        "differences": verified["differences"]
-        + [
-            f"key {key}: received {count}, logs {logs.get(key, 0)}, counter {counters.get(key, 0)}"
-            for key, count in received.items()
-            if not count == logs.get(key, 0) == counters.get(key, 0)
-        ],
-        "kills": kills,
-        "keys": keys,
-        "load_s": round(load_s, 1),
-        "booked_s": round(booked_s, 1),
-        "waiting": verified["waiting"],
+        "verified": verified["booked"],
+        "differences": differences,
+        "keys": len(clients),
+        "by": dict(ways),
+        "lost_in_flight": sum(client.count.lost for client in clients),
+        "refused": dict(sum((client.count.refused for client in clients), Counter())),
     }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000_000, help="answers to be received, of all keys")
-    parser.add_argument("--keys", type=int, default=8)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--every", type=float, default=20.0, help="seconds between two kills, about")
+    parser.add_argument("--keys", type=int, default=32)
+    parser.add_argument("--kills", type=int, default=20, help="of the server under load, at least")
+    parser.add_argument("--every", type=float, default=4.0, help="seconds that a server lives under load, about")
+    parser.add_argument("--consumers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="add the result to bench/results/usage.jsonl")
     asked = parser.parse_args()
+    plan = Plan(
+        requests=asked.requests,
+        keys=asked.keys,
+        kills=asked.kills,
+        every_s=asked.every,
+        consumers=asked.consumers,
+        seed=asked.seed,
+    )
+    about = machine()
     with tempfile.TemporaryDirectory(prefix="beast-crash-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        proof = prove(
-            folder / "home",
-            requests=asked.requests,
-            keys=asked.keys,
-            kills=asked.kills,
-            every_s=asked.every,
-            seed=asked.seed,
-        )
-        if not proof["ok"]:
-            sys.stderr.write((folder / "server.log").read_text()[-4000:])
+        proof = prove(plan, folder)
+    if asked.keep:
+        keep("usage", msgspec.to_builtins(plan), [{"bench": "crash", **proof}], about)
     if asked.json:
         print(json.dumps(proof))
     else:
         for key, value in proof.items():
-            print(f"{key:>12} {value:,}" if isinstance(value, int) else f"{key:>12} {value}")
+            print(f"{key:>14} {value:,}" if isinstance(value, int) else f"{key:>14} {value}")
     return 0 if proof["ok"] else 1
 
 

@@ -12,16 +12,19 @@ import pytest
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-usage"), pytest.mark.timeout(300)]
 
-CRASH = Path(__file__).parents[2] / "bench/usage/crash.py"
+ROOT = Path(__file__).parents[2]
 
 
-def test_totals_are_what_clients_received_though_the_server_was_killed_again_and_again() -> None:
-    arguments = ["--requests", "20000", "--keys", "4", "--kills", "3", "--every", "0.7", "--json"]
-    done = subprocess.run([sys.executable, CRASH, *arguments], capture_output=True, text=True, check=False, timeout=280)
+def test_totals_are_what_clients_received_though_processes_were_killed_again_and_again() -> None:
+    arguments = ["--requests", "20000", "--keys", "4", "--kills", "2", "--every", "0.7", "--consumers", "1", "--json"]
+    command = [sys.executable, "-m", "bench.usage.crash", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     proof = json.loads(done.stdout)
     assert proof["differences"] == []
-    assert proof["received"] == proof["in_logs"] == proof["in_counters"] >= 20_000
+    assert proof["received"] == proof["in_logs"] == proof["in_counters"] == proof["verified"] >= 20_000
+    assert all(proof["by"][way] for way in ("udp", "http", "post"))
+    assert proof["kills"]["server"] == 2
 
 
 def test_usage_is_shown_and_verified_while_the_server_runs_dead_and_afterwards(start: Callable[..., Any]) -> None:
