@@ -80,6 +80,13 @@ def test_dead_letters_are_told_shown_and_deleted(start: Callable[..., Any], home
     verified = server.beast("usage", "verify")
     assert verified.returncode == 1
     assert "1 dead letters" in verified.stdout
+    still = server.beast("usage", "dead-letters", str(letter["id"]), "--retry")
+    assert (still.returncode, "riddle" in still.stderr) == (1, True)
+    assert ask("POST", f"/admin/usage/dead-letters/{letter['id']}/retry")[0] == 409
+    assert ask("POST", "/admin/usage/dead-letters/77/retry")[0] == 404
+    assert server.beast("usage", "dead-letters", "--retry").returncode == 2
+    audited = json.loads(ask("GET", "/admin/audit?action=usage.dead-letter")[1])
+    assert [entry["actor"].split(":")[0] for entry in audited["entries"]] == ["operator", "cli"]
     assert ask("DELETE", f"/admin/usage/dead-letters/{letter['id']}")[0] == 200
     assert ask("DELETE", f"/admin/usage/dead-letters/{letter['id']}")[0] == 404
     assert server.beast("usage", "dead-letters", "77").returncode == 1

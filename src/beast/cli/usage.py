@@ -15,13 +15,14 @@ from beast.accounts.audit import Trail, command_line
 from beast.base.clock import SystemClock
 from beast.base.config import Config
 from beast.base.config_sources import load_config
-from beast.base.errors import EXIT_FAILED, BeastError
+from beast.base.errors import EXIT_FAILED, BeastError, UsageError
 from beast.base.log import configure_logging
 from beast.engine.presence import find_presence
 from beast.storage.database import Database
 from beast.storage.opening import open_database
 from beast.usage.admin import Summary, UsageAdmin
 from beast.usage.store import DeadLetter
+from beast.usage.types import Fate, Outcome
 from beast.usage.verify import Verification, tell_what_is_left
 
 app = App(
@@ -33,10 +34,12 @@ app = App(
   beast usage verify --from 2026-11-01T00:00:00Z --to 2026-11-02T00:00:00Z --json
   beast usage dead-letters
   beast usage dead-letters 17 > letter.json
+  beast usage dead-letters 17 --retry
   beast usage dead-letters 17 --delete""",
 )
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
 _Result = TypeVar("_Result")
 
 
@@ -80,31 +83,41 @@ def show(*, days: Annotated[int, Parameter(name="--days")] = 7, as_json: AsJson 
 
 
 @app.command(name="dead-letters")
-def dead_letters(number: int | None = None, /, *, delete: bool = False, as_json: AsJson = False) -> None:
+def dead_letters(
+    number: int | None = None, /, *, retry: Flag = False, delete: Flag = False, as_json: AsJson = False
+) -> None:
     """List what could not be booked, or print one as it came.
 
     Args:
         number: Print this one's bytes.
+        retry: Book it instead, now that what was wrong is mended; exit code 1 while it can't be.
         delete: Delete it instead, for good.
         as_json: Print one JSON object a line.
     """
     if number is None:
+        if retry or delete:
+            raise UsageError("which one?", where="--retry, --delete", todo="give its number")
         letters = _with_usage(lambda usage: usage.dead_letters())
         if as_json:
             _print_lines(letters)
         else:
             _show_letters(letters)
-        return
-    missing = BeastError(f"there is no dead letter {number}", todo="beast usage dead-letters shows those there are")
-    if delete:
-        if _with_database(lambda database: _delete(database, number)) is None:
-            raise missing
+    elif retry and delete:
+        raise UsageError("exclude each other", where="--retry and --delete", todo="give one")
+    elif retry:
+        fate = _there(number, _with_database(lambda database: _retry(database, number))).fate
+        sys.stdout.write(f"dead letter {number} is {fate}\n")
+    elif delete:
+        _there(number, _with_database(lambda database: _delete(database, number)))
         sys.stdout.write(f"dead letter {number} is deleted\n")
-        return
-    body = _with_usage(lambda usage: usage.dead_letter(number))
-    if body is None:
-        raise missing
-    sys.stdout.buffer.write(body)
+    else:
+        sys.stdout.buffer.write(_there(number, _with_usage(lambda usage: usage.dead_letter(number))))
+
+
+def _there(number: int, found: _Result | None) -> _Result:
+    if found is None:
+        raise BeastError(f"there is no dead letter {number}", todo="beast usage dead-letters shows those there are")
+    return found
 
 
 def _with_usage(work: Callable[[UsageAdmin], Awaitable[_Result]]) -> _Result:
@@ -121,6 +134,18 @@ def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
             return await work(database)
 
     return asyncio.run(run())
+
+
+async def _retry(database: Database, number: int) -> Outcome | None:
+    outcome = await UsageAdmin(database, SystemClock()).retry_dead_letter(number)
+    if outcome is not None:
+        trail = Trail(database, SystemClock())
+        about = {"id": number, "fate": outcome.fate, "reason": outcome.reason}
+        trail.put(command_line(), "usage.dead-letter.retry", about)
+        await trail.flush()
+        if outcome.fate == Fate.DEAD:
+            raise BeastError(f"dead letter {number} still can't be booked: {outcome.reason}")
+    return outcome
 
 
 async def _delete(database: Database, number: int) -> DeadLetter | None:

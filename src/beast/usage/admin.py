@@ -7,7 +7,9 @@ import msgspec
 from beast.accounts.months import utc
 from beast.base.clock import Clock
 from beast.storage.database import Database
+from beast.usage.consumer import rebook
 from beast.usage.store import Day, DeadLetter, UsageStore
+from beast.usage.types import Outcome
 from beast.usage.verify import Verification, verify
 
 LAST_ID = 2**63 - 1
@@ -59,6 +61,10 @@ class UsageAdmin:
     async def dead_letter(self, number: int) -> bytes | None:
         """One's body, as it came."""
         return await self._store.dead_letter(number)
+
+    async def retry_dead_letter(self, number: int) -> Outcome | None:
+        """Books it after all, if it can be booked by now; None when there is none."""
+        return await rebook(self._database, number, self._clock)
 
     async def delete_dead_letter(self, number: int) -> DeadLetter | None:
         """For good; None when there is none."""

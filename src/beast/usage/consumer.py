@@ -6,7 +6,8 @@ happened or nothing, and a repeat changes nothing.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -29,6 +30,8 @@ EARLIEST = 50 * 365 * 24
 """Hours since 1970: 2019. What is older is of a clock that was never set."""
 AHEAD = 48
 """Hours. A record from further in the future is of a broken clock, and would make partitions for centuries."""
+
+OTHER_CONTENT = "has been booked with other content"
 
 _BOOKED, _REPEATED = Outcome(Fate.BOOKED), Outcome(Fate.REPEATED)
 _CLOCK = SystemClock()
@@ -54,9 +57,18 @@ class Dead(msgspec.Struct, frozen=True):
     kind: str
     body: bytes
 
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the body: the same letter is kept once."""
+        return sha256(self.body).digest()
+
 
 class _UnfitError(Exception):
     """At least one of several batches can't be booked; one by one they show which."""
+
+
+class _GoneError(Exception):
+    """Somebody else has deleted or booked this letter."""
 
 
 async def consume(database: Database, envelopes: Sequence[bytes], clock: Clock = _CLOCK) -> list[Outcome]:
@@ -79,6 +91,38 @@ async def book(database: Database, batches: Sequence[Batch], clock: Clock = _CLO
     now_ns = clock.wall_ns()
     opened = await asyncio.to_thread(lambda: [_open(batch, now_ns) for batch in batches])
     return await _settle(database, opened)
+
+
+async def rebook(database: Database, number: int, clock: Clock = _CLOCK) -> Outcome | None:
+    """Tries a dead letter again. Booked, or found to be booked, it is one no longer: both happens at once.
+
+    Returns:
+        What became of it; dead, and nothing has changed, when it still can't be booked. None: there is no such letter.
+
+    Raises:
+        DatabaseUnavailableError: Nothing was booked, or it is not known whether it was: try again.
+    """
+    body = await UsageStore(database).dead_letter(number)
+    if body is None:
+        return None
+    opened = await asyncio.to_thread(_open_envelope, body, clock.wall_ns())
+    if isinstance(opened, Dead):
+        return Outcome(Fate.DEAD, opened.reason)
+    day, identity = opened.new.hour.date(), opened.new.identity
+    await UsageStore(database).make_partitions(day, day)
+    try:
+        async with database.transaction() as connection:
+            booking = Booking(connection)
+            new, known = await _book_new(booking, {identity: opened})
+            if known[identity] != opened.new.digest:
+                raise _UnfitError(OTHER_CONTENT)
+            if not await booking.unbury(number):
+                raise _GoneError
+    except _GoneError:
+        return None
+    except (_UnfitError, RejectedError) as error:
+        return Outcome(Fate.DEAD, f"{identity} {error}")
+    return _BOOKED if new else _REPEATED
 
 
 async def _settle(database: Database, opened: Sequence[Opened | Dead]) -> list[Outcome]:
@@ -120,24 +164,35 @@ async def _book_at_once(database: Database, group: Sequence[Opened | Dead]) -> l
             first.setdefault(each.new.identity, each)
     async with database.transaction() as connection:
         booking = Booking(connection)
-        new = await booking.insert([each.new for each in first.values()])
-        known = await booking.digests([identity for identity in first if identity not in new])
-        known |= {identity: first[identity].new.digest for identity in new}
-        chosen = [first[identity] for identity in first if identity in new]
-        await _check_fit(booking, [each.new for each in chosen])
-        if chosen:
-            await booking.copy(each.rows for each in chosen)
-            await booking.count(await asyncio.to_thread(_counts, chosen))
-        outcomes = []
+        new, known = await _book_new(booking, first)
+        judged: list[Outcome | Dead] = []
         for each in group:
             if isinstance(each, Dead):
-                outcomes.append(await _keep(booking, each))
+                judged.append(each)
             elif known[each.new.identity] != each.new.digest:
-                outcomes.append(await _keep(booking, _refused(each, "has been booked with other content")))
+                judged.append(_refused(each, OTHER_CONTENT))
             else:
                 is_new = each.new.identity in new and first[each.new.identity] is each
-                outcomes.append(_BOOKED if is_new else _REPEATED)
-    return outcomes
+                judged.append(_BOOKED if is_new else _REPEATED)
+        # Each consumer in the same order, so that two can't deadlock over the same letters.
+        for dead in sorted((each for each in judged if isinstance(each, Dead)), key=lambda each: each.digest):
+            await _keep(booking, dead)
+    return [Outcome(Fate.DEAD, each.reason) if isinstance(each, Dead) else each for each in judged]
+
+
+async def _book_new(
+    booking: Booking, batches: Mapping[Identity, Opened]
+) -> tuple[set[Identity], dict[Identity, bytes]]:
+    """Books those whose identity is new; returns which that are, and the digest by which the table knows each."""
+    new = await booking.insert([each.new for each in batches.values()])
+    known = await booking.digests([identity for identity in batches if identity not in new])
+    known |= {identity: batches[identity].new.digest for identity in new}
+    chosen = [each for identity, each in batches.items() if identity in new]
+    await _check_fit(booking, [each.new for each in chosen])
+    if chosen:
+        await booking.copy(each.rows for each in chosen)
+        await booking.count(await asyncio.to_thread(_counts, chosen))
+    return new, known
 
 
 async def _check_fit(booking: Booking, inserted: Sequence[NewBatch]) -> None:
@@ -151,13 +206,13 @@ async def _check_fit(booking: Booking, inserted: Sequence[NewBatch]) -> None:
 
 async def _bury(database: Database, dead: Dead) -> Outcome:
     async with database.transaction() as connection:
-        return await _keep(Booking(connection), dead)
-
-
-async def _keep(booking: Booking, dead: Dead) -> Outcome:
-    if await booking.bury(dead.body, reason=dead.reason, kind=dead.kind):
-        log.error("usage.dead_letter", reason=dead.reason, type=dead.kind, bytes=len(dead.body))
+        await _keep(Booking(connection), dead)
     return Outcome(Fate.DEAD, dead.reason)
+
+
+async def _keep(booking: Booking, dead: Dead) -> None:
+    if await booking.bury(dead.body, reason=dead.reason, kind=dead.kind, digest=dead.digest):
+        log.error("usage.dead_letter", reason=dead.reason, type=dead.kind, bytes=len(dead.body))
 
 
 def _refused(each: Opened | Dead, reason: str) -> Dead:

@@ -86,6 +86,16 @@ FROM unnest(%(hours)s::timestamptz[], %(ids)s::bigint[], %(answers)s::bigint[]) 
 ORDER BY hour, id
 ON CONFLICT (hour, key_id) DO UPDATE SET answers = counted.answers + excluded.answers;
 
+-- name: lock_lines
+-- The lines of keys whose alerts are noted for several months: note_usage_alerts() locks those of one month in the order
+-- of their ids, and two consumers could deadlock from one month to the next. The first number is the function's.
+SELECT pg_advisory_xact_lock(x'62656173'::int, (line.owner %% 2147483647)::int)
+FROM (
+    SELECT DISTINCT k.quota_key_id AS owner FROM api_keys AS k
+    WHERE k.id = ANY (%(ids)s::bigint[]) AND k.quota_key_id IS NOT NULL
+    ORDER BY 1
+) AS line;
+
 -- name: note_alerts
 SELECT note_usage_alerts(%(ids)s::bigint[], %(month)s) AS stored;
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from hashlib import sha256
 
 import msgspec
 
@@ -214,13 +213,19 @@ class Booking:
         """Adds to the counters of keys, of hours, and notes the alerts that follow."""
         await self._connection.execute(_QUERIES["count_keys"], keys.keys)
         await self._connection.execute(_QUERIES["count_hours"], keys.hours)
+        if len(keys.months) > 1:
+            await self._connection.execute(_QUERIES["lock_lines"], {"ids": keys.keys["ids"]})
         for month, ids in keys.months:
             await self._connection.execute(_QUERIES["note_alerts"], {"ids": ids, "month": month})
 
-    async def bury(self, body: bytes, *, reason: str, kind: str) -> bool:
-        """Keeps a dead letter, once; returns whether it is new."""
-        values = {"reason": reason, "type": kind, "body": body, "digest": sha256(body).digest()}
+    async def bury(self, body: bytes, *, reason: str, kind: str, digest: bytes) -> bool:
+        """Keeps a dead letter, one of each digest; returns whether it is new."""
+        values = {"reason": reason, "type": kind, "body": body, "digest": digest}
         return (await self._connection.execute(_QUERIES["insert_dead_letter"], values)).rowcount > 0
+
+    async def unbury(self, number: int) -> bool:
+        """Deletes a dead letter; False when there is none."""
+        return (await self._connection.execute(_QUERIES["delete_dead_letter"], {"id": number})).rowcount > 0
 
 
 class Counts(msgspec.Struct, frozen=True):

@@ -211,6 +211,7 @@ async def test_the_description_names_every_path(client: httpx.AsyncClient) -> No
         *("/admin/users", "/admin/users/{user_id}", "/admin/keys", "/admin/keys/{key_id}"),
         *(f"/admin/keys/{{key_id}}/{act}" for act in ("rotate", "revoke", "pause", "resume", "usage")),
         *(f"/admin/usage{part}" for part in ("", "/verify", "/dead-letters", "/dead-letters/{number}")),
+        "/admin/usage/dead-letters/{number}/retry",
     }
     assert "post" in description["paths"]["/prices"]
     page = await client.get("/docs")

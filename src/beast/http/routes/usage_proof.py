@@ -4,15 +4,16 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, get
+from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from beast.http.audit import audit
-from beast.http.errors import NO_LETTER, FaultError
+from beast.http.errors import NO_LETTER, Fault, FaultError
 from beast.http.services import Services
 from beast.usage.admin import LAST_ID, PAGE_MAX, Summary, UsageAdmin
 from beast.usage.store import DeadLetter
+from beast.usage.types import Fate
 from beast.usage.verify import Verification
 
 TheServices = NamedDependency[SkipValidation[Services]]
@@ -22,6 +23,14 @@ class DeadLetters(msgspec.Struct):
     """The answer of GET /admin/usage/dead-letters."""
 
     dead_letters: list[DeadLetter]
+
+
+class Retried(msgspec.Struct):
+    """A dead letter that is one no longer."""
+
+    id: int
+    fate: Fate
+    """`booked`, or `repeated`: it was booked before, by other ways."""
 
 
 @get("/usage", summary="Answers by day, and what is not booked yet")
@@ -71,10 +80,22 @@ async def delete_dead_letter(
     return letter
 
 
+@post("/usage/dead-letters/{number:int}/retry", summary="Book one of them after all", status_code=200)
+async def retry_dead_letter(request: Request[Any, Any, Any], services: TheServices, number: FromPath[int]) -> Retried:
+    """To be asked once what was wrong is mended. 409, and nothing has changed, while it still can't be booked."""
+    outcome = await _usage(services).retry_dead_letter(number)
+    if outcome is None:
+        raise FaultError(NO_LETTER)
+    audit(request, "usage.dead-letter.retry", id=number, fate=outcome.fate, reason=outcome.reason)
+    if outcome.fate == Fate.DEAD:
+        raise FaultError(Fault(409, "still_dead", outcome.reason))
+    return Retried(number, outcome.fate)
+
+
 def _usage(services: Services) -> UsageAdmin:
     assert services.usage is not None, "every server has it"
     return services.usage
 
 
-ROUTES = [get_usage, get_usage_verify, get_dead_letters, get_dead_letter, delete_dead_letter]
+ROUTES = [get_usage, get_usage_verify, get_dead_letters, get_dead_letter, delete_dead_letter, retry_dead_letter]
 """As every room of routes has them."""
