@@ -1,17 +1,16 @@
 """How fast usage goes: records from the rings into the spool, and rows from batches into PostgreSQL. Under a minute.
 
-    python bench/usage/speed.py                 both; one line of JSON each
-    python bench/usage/speed.py --rows 500000   a smaller table
+    python -m bench.usage.speed                 both; one line of JSON each
+    python -m bench.usage.speed --rows 500000   a smaller table
 
 `drain`: records a second of one core, as CPU time of the whole process: cut, encoded, compressed, written, synced.
-`copy`: rows a second of one core of PostgreSQL, as CPU time of its processes, through the consumer, with the four
-indexes, the identities and the counters.
+`copy`: rows a second of one core of PostgreSQL, as CPU time of its processes, a checkpoint at the end included: through
+the consumer, with the indexes of an open day, the identities and the counters.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import random
 import struct
 import sys
@@ -19,11 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.database.postgres import running, server_s
+
 from beast._fast import USAGE_RECORD, sum_usage, usage_runs
 from beast.base.clock import SystemClock
 from beast.storage.database import Database
-from beast.storage.embedded import EmbeddedPostgres
-from beast.storage.migrate import migrate
 from beast.usage.codec import pack
 from beast.usage.consumer import book
 from beast.usage.records import runs_of
@@ -94,29 +93,10 @@ def batches(count: int, lanes: int = 4) -> list[Batch]:
     return made
 
 
-def processor_s(postmaster: int) -> float:
-    """CPU time of a server and its processes, those that ended included."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(stat.parent.name) == postmaster:
-            total += sum(map(int, fields[11:15]))
-        elif int(fields[1]) == postmaster:
-            total += sum(map(int, fields[11:13]))
-    return total / ticks
-
-
-async def copy(count: int, home: Path) -> dict[str, object]:
+async def copy(count: int) -> dict[str, object]:
     """Through the consumer, group by group, as the sink does."""
-    server = EmbeddedPostgres(home)
-    server.start()
-    try:
-        migrate(server.url())
-        made = batches(count)
+    made = batches(count)
+    with running() as server:
         pid = server.pid()
         assert pid is not None
         async with Database(server.url()) as database:
@@ -124,12 +104,11 @@ async def copy(count: int, home: Path) -> dict[str, object]:
                 b"INSERT INTO api_keys (key_hash, prefix, tier)"
                 b" SELECT sha256(n::text::bytea), 'tb_', 'partner' FROM generate_series(1, 1000) AS n"
             )
-            begun, cpu = time.perf_counter(), processor_s(pid)
+            begun, cpu = time.perf_counter(), server_s(pid)
             for at in range(0, len(made), 3):
                 await book(database, made[at : at + 3], SystemClock())
-            wall_s, cpu_s = time.perf_counter() - begun, processor_s(pid) - cpu
-    finally:
-        server.stop()
+            await database.execute(b"CHECKPOINT")
+            wall_s, cpu_s = time.perf_counter() - begun, server_s(pid) - cpu
     rows = sum(batch.records for batch in made)
     return {
         "bench": "copy",
@@ -145,10 +124,8 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_500_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="beast-usage-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        print(json.dumps(drain(asked.records, folder / "spool")), flush=True)
-        print(json.dumps(asyncio.run(copy(asked.rows, folder / "home"))), flush=True)
+        print(json.dumps(drain(asked.records, Path(name) / "spool")), flush=True)
+    print(json.dumps(asyncio.run(copy(asked.rows))), flush=True)
     return 0
 
 

@@ -20,6 +20,7 @@ from beast.insights.service import InsightService
 from beast.insights.store import InsightStore
 from beast.storage.database import Database, DatabaseUnavailableError
 from beast.storage.statements import Named, Statements
+from beast.usage.store import UsageStore
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -197,8 +198,11 @@ async def test_the_servers_refresh_where_there_is_no_pg_cron(database: Database)
         ("node = 'n1'", "node"),
     ],
 )
-async def test_each_dimension_of_a_period_has_its_index(database: Database, condition: str, index: str) -> None:
+async def test_each_dimension_of_a_period_that_is_over_has_its_index(
+    database: Database, condition: str, index: str
+) -> None:
     await fill(database, 100_000)
+    await UsageStore(database).finish(NOW.date() + timedelta(days=1))
     async with database.connection() as connection:
         until, since = NOW - timedelta(hours=3), NOW - timedelta(hours=4)
         period = f"at >= '{since}' AND at < '{until}'"
@@ -208,6 +212,23 @@ async def test_each_dimension_of_a_period_has_its_index(database: Database, cond
     plan = json.dumps(row[0])
     assert f"_at_{index}_idx" in plan
     assert plan.count('"Relation Name"') <= 2, "other days are pruned"
+
+
+async def test_records_of_the_day_come_in_their_order_from_its_one_index(database: Database) -> None:
+    await fill(database, 100_000)
+    until = NOW.replace(hour=0, minute=0, second=0)
+    since = until - timedelta(hours=3)
+    for condition in ("key_id = 3", "asset = 'A7'", "true"):
+        page = (
+            f"EXPLAIN SELECT * FROM usage_logs WHERE at >= '{since}' AND at < '{until}' AND {condition}"
+            " ORDER BY at, node, boot, lane, sequence LIMIT 100"
+        )
+        async with database.connection() as connection:
+            plan = "\n".join(line for (line,) in await (await connection.execute(page.encode())).fetchall())
+        assert "_at_key_id_idx" in plan, plan
+        # By time they are in order already: nothing reads all of them for a page.
+        assert "Incremental Sort" in plan, plan
+        assert "Seq Scan" not in plan, plan
 
 
 async def test_the_insights_name_the_statements_and_the_tables(database: Database, service: InsightService) -> None:

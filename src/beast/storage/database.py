@@ -26,6 +26,8 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 LEAD_S = 2.0
 """Between two questions of who leads, in seconds."""
+UPKEEP = "-c maintenance_work_mem=256MB -c max_parallel_maintenance_workers=0"
+"""An index is sorted in memory where it fits, and leaves the other cores to those who answer."""
 
 _QUERIES = Queries("beast.storage")
 _log = structlog.get_logger("beast.storage")
@@ -148,6 +150,22 @@ class Database:
         """One connection inside a transaction: committed at the end, rolled back when an exception leaves it."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Connection]:
+        """A connection of its own in autocommit mode, for upkeep: what it is asked may take hours, on one core.
+
+        Raises:
+            DatabaseUnavailableError: It can't be had, or the database did not do what it was asked.
+        """
+        options = f"-c statement_timeout=0 -c timezone=UTC {UPKEEP}"
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self.url, **{**self._arguments, "options": options}
+            ) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise DatabaseUnavailableError(mask_text(str(error)), where="database") from error
 
     async def fetch(self, query: bytes, parameters: Parameters = None, *, row: type[Row]) -> list[Row]:
         """All rows of a statement, its columns given to `row` by name."""

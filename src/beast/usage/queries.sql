@@ -11,6 +11,38 @@ SELECT
     forget_usage_batches(%(today)s - greatest(%(days)s, %(identity_days)s)) AS forgotten
 WHERE pg_try_advisory_xact_lock(x'7573616766'::bigint);
 
+-- name: lead_finishing
+-- One node at a time, until its connection ends.
+SELECT pg_try_advisory_lock(x'7573616767'::bigint) AS mine;
+
+-- name: unfinished
+-- What the last of the days before one lacks, as statements in their order, none of which a transaction can hold: the
+-- rows are frozen for good, and each index is made while others write. One that is not valid was left by somebody who
+-- was stopped while making it.
+WITH days AS (
+    SELECT c.oid, c.relname AS part, to_date(right(c.relname, 11), '"y"YYYY"m"MM"d"DD') AS day
+    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'usage_logs'::regclass
+), lacking AS (
+    SELECT day, part, dimension, name, x.indexrelid IS NOT NULL AS half_made
+    FROM days
+    CROSS JOIN unnest(ARRAY['asset', 'source', 'node']) AS dimension
+    CROSS JOIN LATERAL (SELECT part || '_at_' || dimension || '_idx') AS named (name)
+    LEFT JOIN (pg_index AS x JOIN pg_class AS c ON c.oid = x.indexrelid) ON x.indrelid = days.oid AND c.relname = name
+    WHERE day < %(before)s AND x.indisvalid IS NOT TRUE
+), last AS (
+    SELECT * FROM lacking WHERE day = (SELECT max(day) FROM lacking)
+)
+SELECT day, part, statement
+FROM (
+    SELECT DISTINCT day, part, 1, format('VACUUM (FREEZE, ANALYZE) %%I', part) FROM last
+    UNION ALL
+    SELECT day, part, 2, format('DROP INDEX CONCURRENTLY %%I', name) FROM last WHERE half_made
+    UNION ALL
+    SELECT day, part, 3, format('CREATE INDEX CONCURRENTLY %%I ON %%I (at, %%I)', name, part, dimension) FROM last
+) AS work (day, part, step, statement)
+ORDER BY step, statement;
+
 -- name: insert_batches
 -- Those returned are new. In the order of their identities, so that two consumers can't deadlock.
 INSERT INTO usage_batches (node, boot, lane, first, last, records, digest, hour)

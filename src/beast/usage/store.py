@@ -6,7 +6,7 @@ from datetime import date, datetime
 import msgspec
 
 from beast._fast import COPY_HEADER, COPY_TRAILER
-from beast.storage.database import Connection, Database
+from beast.storage.database import Connection, Database, rows_of
 from beast.storage.queries import Queries
 from beast.usage.types import Identity
 
@@ -48,6 +48,18 @@ class Tidied(msgspec.Struct, frozen=True):
     made: int
     dropped: list[str]
     forgotten: int
+
+
+class _Mine(msgspec.Struct, frozen=True):
+    mine: bool
+
+
+class _Work(msgspec.Struct, frozen=True):
+    """A statement that a day which is over still wants."""
+
+    day: date
+    part: str
+    statement: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -111,6 +123,24 @@ class UsageStore:
         """Partitions made `ahead` days and dropped after `days`; None when another node is at it."""
         values = {"today": today, "ahead": ahead, "days": days, "identity_days": identity_days}
         return await self._database.fetch_one(_QUERIES["tidy"], values, row=Tidied)
+
+    async def finish(self, before: date) -> list[str] | None:
+        """Freezes the partitions of days before one and makes the indexes that they lack, the last day first.
+
+        Returns:
+            The names of those that lacked any; None when another node is at it.
+        """
+        finished: list[str] = []
+        async with self._database.apart() as connection:
+            (lead,) = await rows_of(connection, _QUERIES["lead_finishing"], row=_Mine)
+            if not lead.mine:
+                return None
+            while work := await rows_of(connection, _QUERIES["unfinished"], {"before": before}, row=_Work):
+                for each in work:
+                    await connection.execute(each.statement.encode())
+                finished.append(work[0].part)
+                before = work[0].day
+        return finished
 
     async def known(self, identities: Sequence[Identity]) -> set[Identity]:
         """Which of these are booked."""
