@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.fixtures.reports import NOW, clock_at, make_key
 
-from beast.accounts.service import key_digest
 from beast.base.clock import ManualClock
 from beast.base.tasks import Tasks
 from beast.reports.limiter import Limiter, LimitReachedError, next_month
-from beast.reports.service import Reports, UnauthorizedError
+from beast.reports.service import Reports
 from beast.reports.store import COUNT_CHECK, COUNT_UPSERT, ReportStore
 from beast.reports.types import ReportKey
 from beast.storage.database import Database
@@ -29,10 +28,8 @@ def limiter(database: Database, clock: ManualClock) -> Limiter:
     return Limiter(ReportStore(database), clock)
 
 
-async def known(database: Database, api_key: str, address: str = "192.0.2.1") -> ReportKey:
-    found = await ReportStore(database).find_key(digest=key_digest(api_key), address=address, now=NOW)
-    assert found is not None
-    return found
+async def known(database: Database, api_key: str) -> ReportKey:
+    return await Reports(database, clock_at(), Tasks(), node="test").who(api_key.encode(), "192.0.2.1")
 
 
 async def a_key(database: Database, tier: str = "pro") -> ReportKey:
@@ -148,39 +145,6 @@ async def test_a_rotated_key_goes_on_where_it_was(limiter: Limiter, database: Da
     assert first.line == second.line == [old.id, new.id]
     assert await made(limiter, first, 6) == 6
     assert await made(limiter, second, 6) == 4
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (b"enabled = false", "not valid"),
-        (b"paused_at = now()", "paused"),
-        (b"expires_at = '2026-11-26T17:30Z'", "expired"),
-        (b"scopes = '{price}'", "scope report"),
-        (b"networks = '{198.51.100.0/24}'", "address"),
-    ],
-)
-async def test_a_key_that_opens_no_report(database: Database, clock: ManualClock, change: bytes, reason: str) -> None:
-    key = await make_key(database)
-    reports = Reports(database, clock, Tasks(), node="test")
-    assert (await reports.who(key.api_key.encode(), "192.0.2.1")).id == key.id
-    await database.execute(b"UPDATE api_keys SET " + change)
-    with pytest.raises(UnauthorizedError, match=reason):
-        await reports.who(key.api_key.encode(), "192.0.2.1")
-
-
-async def test_networks_of_both_families(database: Database, clock: ManualClock) -> None:
-    key = await make_key(database)
-    reports = Reports(database, clock, Tasks(), node="test")
-    await database.execute(b"UPDATE api_keys SET networks = '{192.0.2.0/24,2001:db8::/32}'")
-    for address in ("192.0.2.7", "2001:db8::7"):
-        assert (await reports.who(key.api_key.encode(), address)).near
-    for stranger in ("198.51.100.1", "2001:db9::1"):
-        with pytest.raises(UnauthorizedError):
-            await reports.who(key.api_key.encode(), stranger)
-    for nobody in (None, b"", b"tb_wrong", b"\xff"):
-        with pytest.raises(UnauthorizedError):
-            await reports.who(nobody, "192.0.2.7")
 
 
 def test_months_end_in_december_too() -> None:

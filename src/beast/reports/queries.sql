@@ -1,17 +1,10 @@
 -- Everything that reports ask the database.
 
--- name: report_key
--- Whoever presents this key, from this address.
-SELECT k.id, coalesce(k.quota_key_id, k.id) AS owner, k.tier, k.enabled, k.paused_at IS NOT NULL AS paused,
-    coalesce(k.expires_at <= %(now)s, false) AS expired, 'report' = ANY (k.scopes) AS scoped,
-    k.networks = '{}' OR %(address)s::inet <<= ANY (k.networks) AS near,
-    ARRAY(
-        SELECT l.id FROM api_keys AS l
-        WHERE l.id = k.id OR l.quota_key_id = k.quota_key_id OR l.id = k.quota_key_id
-        ORDER BY l.id
-    ) AS line
-FROM api_keys AS k
-WHERE k.key_hash = %(digest)s;
+-- name: key_line
+-- All keys of a customer's line of rotated ones, the owner of the quota among them.
+SELECT ARRAY(
+    SELECT id FROM api_keys WHERE id = %(owner)s OR quota_key_id = %(owner)s ORDER BY id
+) AS ids;
 
 -- name: report_count_check
 -- What this customer has made in the month and on the day, and may make: told without counting.

@@ -5,14 +5,15 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 import structlog
 
+from beast.accounts.access import Access
 from beast.accounts.months import utc
+from beast.accounts.types import Scope
 from beast.base.clock import Clock
 from beast.base.errors import UsageError
 from beast.base.tasks import Tasks
@@ -34,11 +35,9 @@ from beast.storage.database import Database, DatabaseUnavailableError
 PIECE = 64 << 10
 """Bytes of a file that are read at once."""
 
+OPENS: frozenset[Scope] = frozenset({"report"})
+
 log = structlog.get_logger(__name__)
-
-
-class UnauthorizedError(Exception):
-    """The key opens no report; the text says why."""
 
 
 class Asker(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +95,7 @@ class Reports:
         self.store = ReportStore(database)
         self.limiter = Limiter(self.store, clock)
         self.turns = Turns(Parameters().reports_at_once)
+        self._access = Access(database, clock)
         self._clock = clock
         self._tasks = tasks
         self._node = node
@@ -108,27 +108,14 @@ class Reports:
         self.store.timeout_ms = parameters.report_timeout_s * 1000
 
     async def who(self, api_key: bytes | None, address: str) -> ReportKey:
-        """The key that opens reports to whoever is at `address`.
+        """The key that opens reports to whoever is at `address`, by the rules of all requests with an API key.
 
         Raises:
-            UnauthorizedError: it doesn't; says why.
-            DatabaseUnavailableError: nobody knows.
+            AccessDeniedError: it doesn't; says why.
+            TooManyError, DatabaseUnavailableError: nobody knows now.
         """
-        key = None
-        if api_key:
-            now = utc(self._clock.wall_ns())
-            key = await self.store.find_key(digest=sha256(api_key).digest(), address=address, now=now)
-        if key is None or not key.enabled:
-            raise UnauthorizedError("the API key is missing or not valid")
-        if key.expired:
-            raise UnauthorizedError("the API key has expired")
-        if key.paused:
-            raise UnauthorizedError("the API key is paused")
-        if not key.scoped:
-            raise UnauthorizedError("the API key does not open reports: it lacks the scope report")
-        if not key.near:
-            raise UnauthorizedError("the API key may not be used from this address")
-        return key
+        row = await self._access.admit(api_key, OPENS, address)
+        return ReportKey(id=row.id, owner=row.quota_owner, line=await self.store.find_line(row.quota_owner))
 
     async def report(self, asker: Asker, query: ReportQuery, form: Format, *, path: str, origin: str) -> Product:
         """Begins one report, and counts it.

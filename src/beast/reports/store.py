@@ -40,6 +40,10 @@ class Counted(msgspec.Struct, frozen=True):
     in_day: int
 
 
+class _Line(msgspec.Struct, frozen=True):
+    ids: list[int]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a datagram tells."""
 
@@ -68,10 +72,10 @@ class ReportStore:
         self._database = database
         self.timeout_ms = timeout_ms
 
-    async def find_key(self, *, digest: bytes, address: str, now: datetime) -> ReportKey | None:
-        """The key of this SHA-256, as it is for somebody at `address` (a numeric one)."""
-        values = {"digest": digest, "address": address, "now": now}
-        return await self._database.fetch_one(_QUERIES["report_key"], values, row=ReportKey)
+    async def find_line(self, owner: int) -> list[int]:
+        """The keys of a line, in the order of their ids, by the owner of its quota."""
+        found = await self._database.fetch_one(_QUERIES["key_line"], {"owner": owner}, row=_Line)
+        return found.ids if found else []
 
     # The limiter
 

@@ -152,14 +152,6 @@ class ReportKey(msgspec.Struct, frozen=True, kw_only=True):
     """Of the quota: the first key of its line."""
     line: list[int]
     """All keys of the customer's line, in the order of their ids: what it may see."""
-    tier: str
-    enabled: bool
-    paused: bool
-    expired: bool
-    scoped: bool
-    """Whether it opens reports."""
-    near: bool
-    """Whether it may be used from where it was used."""
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import structlog
 
+from beast.accounts.access import AccessDeniedError
 from beast.accounts.months import utc
 from beast.base.clock import Clock
 from beast.base.errors import BeastError, UsageError
 from beast.engine.reference_request import FAULT_MESSAGES, ID_MAX, parse_members
 from beast.reports.asking import DEFAULT_PERIOD, read_period
 from beast.reports.limiter import LimitReachedError
-from beast.reports.service import Asker, Reports, UnauthorizedError
+from beast.reports.service import Asker, Reports
 from beast.reports.sources import Sources
 
 ANSWER_MAX = 1400
@@ -128,8 +129,8 @@ class ReportDatagrams(asyncio.DatagramProtocol):
             return
         try:
             key = await self._reports.who(request.key, asked.source[0])
-        except UnauthorizedError as error:
-            self._refuse(asked, "unauthorized", str(error), request.echo)
+        except AccessDeniedError as error:
+            self._refuse(asked, "unauthorized", error.what, request.echo)
         except BeastError as error:
             self._refuse(asked, "unavailable", str(error), request.echo)
         else:

@@ -15,6 +15,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import SkipValidation
 from litestar.response import Stream
 
+from beast.accounts.access import AccessDeniedError
 from beast.accounts.months import utc
 from beast.http.errors import BAD_REQUEST, JSON, OVERLOADED, Fault, FaultError, error_body
 from beast.http.methods import head_asked
@@ -27,7 +28,7 @@ from beast.reports.asking import PERIODS, read_pairs, read_records, read_report
 from beast.reports.formats import CONTENT_TYPES, MEDIA_TYPES, NotAcceptableError, choose
 from beast.reports.limiter import LimitReachedError
 from beast.reports.lines import LimitTold
-from beast.reports.service import Asker, Product, UnauthorizedError
+from beast.reports.service import Asker, Product
 from beast.reports.turns import BusyError
 from beast.reports.types import DIMENSIONS, Allowance, Format, Period
 
@@ -155,7 +156,7 @@ async def _owned(request: AnyRequest, services: ReportServices, make: Make) -> A
         key = await services.reports.who(read_key(request.scope["headers"]), address)
     except BadRequestError as error:
         raise FaultError(Fault(400, BAD_REQUEST.code, error.message)) from error
-    except UnauthorizedError:
+    except AccessDeniedError:
         services.sources.count(address)
         raise
     return await make(request, services, Asker(address=address, key=key))
@@ -200,8 +201,6 @@ async def guarded(answer: Callable[[], Awaitable[Answer]]) -> Answer:
     """The refusals of reports, as HTTP tells them. All others are in the table of errors."""
     try:
         return await answer()
-    except UnauthorizedError as error:
-        return _refusal(401, error_body("unauthorized", str(error)), {"www-authenticate": "Bearer"})
     except NotAcceptableError as error:
         body = {"error": "not_acceptable", "message": str(error), "formats": error.formats}
         return _refusal(406, msgspec.json.encode(body))
