@@ -202,6 +202,13 @@ def test_a_report_server_runs_alone(home: Path) -> None:
     )
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     assert "serves no prices" in told.stderr
+    shown = subprocess.run(
+        [BEAST, "status"], env=environment(home, "REPORT_SERVER"), capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert f"report_http {server.ports['report_http']}" in shown.stdout
+    assert "ready: yes" in shown.stdout
+    assert "reports: 0 under way, 2 requests" in shown.stdout
     [pid_file] = home.glob("postgres/**/postmaster.pid")
     os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
     begun = time.monotonic()

@@ -15,11 +15,13 @@ import httpx
 import openpyxl
 import pypdf
 import pytest
-from tests.fixtures.reports import NOW, clock_at, make_key, record, store, store_many
+from tests.fixtures.reports import NOW, about, clock_at, make_key, record, store, store_many
 
 from beast.accounts.audit import Trail
 from beast.accounts.types import NewKey
+from beast.base.errors import BeastError
 from beast.base.tasks import Tasks
+from beast.cli.status import status as show_status
 from beast.http.report_app import build_report_app
 from beast.http.report_services import ReportServices
 from beast.http.server import HttpServer
@@ -51,6 +53,7 @@ class Port:
             clock=self.clock,
             trail=Trail(database, self.clock),
             count=lambda name: self.counted.update([name]),
+            about=about(database),
         )
         self.server = HttpServer(build_report_app(services, ADMIN_KEY))
 
@@ -326,6 +329,7 @@ async def test_the_description_names_every_path(port: Port) -> None:
     assert set(description["paths"]) == {
         *("/report", "/report/records", "/report/limit"),
         *(f"/admin/report{path}" for path in ("", "/records", "/made", "/addon")),
+        "/admin/status",
     }
     parameters = {each["name"] for each in description["paths"]["/report"]["get"]["parameters"]}
     assert parameters >= {"period", "from", "to", "group", "format", "asset", "state", "tier", "key"}
@@ -333,6 +337,19 @@ async def test_the_description_names_every_path(port: Port) -> None:
     assert len(content) == 4
     assert "GET /report" in (await port.get("/docs")).text
     assert json.dumps(description).count("not_acceptable") >= 4
+
+
+async def test_beast_status_of_a_server_that_has_only_reports(port: Port, capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"127.0.0.1:{port.server.port}"
+    await asyncio.to_thread(show_status, server=address, admin_key=ADMIN_KEY)
+    shown = capsys.readouterr().out
+    for told in ("test  version 1.2.3", "ports: report_http 9090", "ready: yes", "0 under way, 1,234 requests"):
+        assert told in shown
+    await asyncio.to_thread(show_status, server=address, admin_key=ADMIN_KEY, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["node"], told["reports"], told["database"].keys()) == ("test", 0, port.database.counters().keys())
+    with pytest.raises(BeastError, match="401"):
+        await asyncio.to_thread(show_status, server=address, admin_key="wrong")
 
 
 async def test_now_is_the_clock_s(port: Port) -> None:

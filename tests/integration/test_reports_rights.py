@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from tests.fixtures.http_app import ADMIN_KEY, serving
-from tests.fixtures.reports import NOW, clock_at, record, store
+from tests.fixtures.reports import NOW, about, clock_at, record, store
 
 from beast.accounts.audit import Trail
 from beast.accounts.service import Accounts
@@ -68,6 +68,7 @@ async def doors(database: Database) -> AsyncIterator[Doors]:
         clock=made.clock,
         trail=Trail(database, made.clock),
         count=lambda _: None,
+        about=about(database),
     )
     async with serving(build_report_app(services, ADMIN_KEY)) as client:
         made.http = client

@@ -11,7 +11,7 @@ from beast.base.config_sources import admin_key
 from beast.cluster.types import Parameters
 from beast.http.openmetrics import Family, write
 from beast.http.report_app import report_server
-from beast.http.report_services import ReportServices
+from beast.http.report_services import About, ReportServices
 from beast.reports.service import Reports
 from beast.reports.sources import Sources
 from beast.reports.udp import ReportDatagrams
@@ -46,7 +46,19 @@ class ReportSide:
         reports = Reports(node.database, node.clock, node.tasks, node=config.node)
         sources = Sources(node.clock, Parameters().source_per_second)
         trail = Trail(node.database, node.clock)
-        services = ReportServices(reports=reports, sources=sources, clock=node.clock, trail=trail, count=self._count)
+        about = About(
+            node=config.node,
+            version=node.version,
+            home=str(config.home),
+            ports=node.ports,
+            started_ns=node.started_ns,
+            health=self._port.health,
+            requests=lambda: self._counters["lrs_requests"],
+            database=node.database.counters,
+        )
+        services = ReportServices(
+            reports=reports, sources=sources, clock=node.clock, trail=trail, count=self._count, about=about
+        )
         self._datagrams = ReportDatagrams(reports, sources, node.clock, node=config.node, count=self._count)
         node.parameters.on_change(reports.tune)
         node.parameters.on_change(lambda new: sources.tune(new.source_per_second, new.source_exceptions))

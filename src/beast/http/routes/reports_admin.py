@@ -12,6 +12,7 @@ from beast.base.errors import UsageError
 from beast.http.audit import audit
 from beast.http.errors import JSON
 from beast.http.report_schema import RecordsPage, ReportDocument
+from beast.http.report_services import ReportStatus
 from beast.http.routes.exchanges import BOOLEAN, INTEGER, described, of_properties, read_body
 from beast.http.routes.reports import (
     ERRORS,
@@ -78,6 +79,12 @@ async def get_records(request: AnyRequest, services: TheServices) -> Answer:
     return await guarded(lambda: make_records(request, services, Asker(address=address_of(request), key=None)))
 
 
+@get("/status", summary="The server's state: ports, health, reports under way")
+async def get_status(services: TheServices) -> ReportStatus:
+    """What `beast status` shows of a server that serves no prices."""
+    return services.status()
+
+
 @get(
     "/report/made",
     summary="The reports that were made: by whom, of what, how long that took",
@@ -112,4 +119,4 @@ async def set_addon(request: AnyRequest, services: TheServices) -> AddonSet:
     return AddonSet(wanted.key, wanted.unlimited, changed)
 
 
-ROUTES = [get_report, get_records, get_made, set_addon]
+ROUTES = [get_report, get_records, get_made, set_addon, get_status]
