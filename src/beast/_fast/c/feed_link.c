@@ -44,3 +44,8 @@ beast_link_state beast_link_read(const beast_link *link)
         .proven_ns = atomic_load_explicit(&link->proven_ns, memory_order_relaxed),
     };
 }
+
+uint32_t beast_link_first(const beast_link *link)
+{
+    return atomic_load_explicit(&link->first, memory_order_relaxed);
+}

@@ -18,5 +18,7 @@ void beast_link_down(beast_link *link);
  * not be the last word. A new epoch begins; returns it. */
 uint32_t beast_link_doubt(beast_link *link);
 beast_link_state beast_link_read(const beast_link *link);
+/* The epoch that the connection began with. */
+uint32_t beast_link_first(const beast_link *link);
 
 #endif

@@ -8,6 +8,7 @@
 #include "believe.h"
 #include "continuity.h"
 #include "feed_link.h"
+#include "trade_order.h"
 
 /* What is held of one symbol: the newest trade, believed or waiting, and what was learnt from those before it. */
 typedef struct entry {
@@ -16,8 +17,8 @@ typedef struct entry {
     uint16_t price_len;  /* 0: no trade yet */
     uint32_t epoch;      /* of the link, when it came */
     double value;
-    int64_t order_ns, time_ns;
-    int64_t received_ns, fresh_ns;
+    beast_rank rank;
+    int64_t fresh_ns;
     beast_belief belief;
     int64_t interval_ns, deviation_ns;
     uint64_t trades, held, confirmed;
@@ -132,8 +133,10 @@ void beast_ingest_plan(beast_ingest *ingest, const beast_plan *plan, const beast
     ingest->naming = *naming;
     memset(&ingest->extraction, 0, sizeof ingest->extraction); /* the form it has learnt is the old plan's */
     memset(&ingest->numbering, 0, sizeof ingest->numbering);   /* and so are the numbers */
-    for (uint32_t i = 0; i <= ingest->mask; i++)
+    for (uint32_t i = 0; i <= ingest->mask; i++) {
         memset(&ingest->entries[i].numbering, 0, sizeof ingest->entries[i].numbering);
+        ingest->entries[i].rank.numbers = BEAST_NUMBERS_NONE;
+    }
 }
 
 void beast_ingest_epoch(beast_ingest *ingest, uint32_t epoch)
@@ -162,7 +165,7 @@ typedef enum news { NEWS, TOLD_AGAIN, OUTDATED } news;
 /* The smoothed interval between trades and its mean deviation, as RFC 6298 has them for round trips. */
 static void learn_interval(entry *at, int64_t received_ns)
 {
-    int64_t interval = received_ns > at->received_ns ? received_ns - at->received_ns : 0;
+    int64_t interval = received_ns > at->rank.received_ns ? received_ns - at->rank.received_ns : 0;
     if (at->trades == 2) {
         at->interval_ns = interval;
         at->deviation_ns = interval / 2;
@@ -174,23 +177,24 @@ static void learn_interval(entry *at, int64_t received_ns)
 }
 
 /* Takes the trade into the entry, unless a newer one is there. */
-static news take_in(entry *at, const beast_trade *trade, int64_t received_ns, int64_t wall_ns, int64_t backfill_ns)
+static news take_in(const beast_ingest *ingest, entry *at, const beast_trade *trade, int64_t received_ns, int64_t wall_ns)
 {
-    int64_t time_ns = trade->time_ns ? trade->time_ns : wall_ns;
-    int64_t order_ns = time_ns < wall_ns ? time_ns : wall_ns;
-    /* Only a clock that was set back makes a trade that is newer by its own time seem older by ours. */
-    if (at->price_len && order_ns < at->order_ns && trade->time_ns && trade->time_ns < at->time_ns)
+    beast_rank rank = beast_rank_of(&ingest->extraction, trade, received_ns, wall_ns);
+    if (at->price_len && rank.numbers == BEAST_NUMBERS_OF_FRAMES && at->epoch < beast_link_first(ingest->link))
+        at->rank.numbers = BEAST_NUMBERS_NONE; /* they begin anew with each connection */
+    if (at->price_len && beast_is_older(&rank, &at->rank))
         return OUTDATED;
-    at->order_ns = order_ns;
-    if (time_ns == at->time_ns && trade->price.len == at->price_len &&
-        memcmp(trade->price.ptr, at->price, at->price_len) == 0)
-        return TOLD_AGAIN;
-    int64_t lag_ns = wall_ns - order_ns;
-    if (at->trades++)
+    bool again = rank.time_ns == at->rank.time_ns && trade->price.len == at->price_len &&
+                 memcmp(trade->price.ptr, at->price, at->price_len) == 0;
+    if (!again && at->trades++)
         learn_interval(at, received_ns);
-    at->time_ns = time_ns;
-    at->received_ns = received_ns;
-    at->fresh_ns = lag_ns > backfill_ns ? received_ns - lag_ns : received_ns;
+    if (again)
+        rank.received_ns = at->rank.received_ns;
+    at->rank = rank;
+    if (again)
+        return TOLD_AGAIN;
+    int64_t lag_ns = wall_ns - rank.order_ns;
+    at->fresh_ns = lag_ns > ingest->config.backfill_ns ? received_ns - lag_ns : received_ns;
     at->price_len = (uint16_t)trade->price.len;
     memcpy(at->price, trade->price.ptr, trade->price.len);
     at->value = beast_decimal_value(at->price, at->price_len);
@@ -209,7 +213,7 @@ static bool believe(beast_ingest *ingest, entry *at, double band)
 {
     beast_price_table *table = ingest->config.table;
     bool usual = band == 0 || beast_is_usual(&at->belief, at->value, band);
-    double others = usual ? NAN : beast_price_others(table, at->instrument, at->received_ns);
+    double others = usual ? NAN : beast_price_others(table, at->instrument, at->rank.received_ns);
     beast_verdict verdict = beast_believe(&at->belief, at->value, usual, others, band,
                                           beast_table_rules(table)->confirmations);
     if (verdict.confirmed || verdict.dropped)
@@ -228,8 +232,8 @@ static void publish(beast_ingest *ingest, const entry *at)
         .price = at->price,
         .price_len = at->price_len,
         .value = at->value,
-        .time_ns = at->time_ns,
-        .received_ns = at->received_ns,
+        .time_ns = at->rank.time_ns,
+        .received_ns = at->rank.received_ns,
         .fresh_ns = at->fresh_ns,
         .epoch = at->epoch,
         .tier = 1,
@@ -247,14 +251,14 @@ static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_
     ingest->touched[ingest->n_touched++] = at->instrument;
     if (trade->sequenced)
         beast_follow(&at->numbering, trade->sequence_first, trade->sequence, received_ns, at->instrument, &ingest->gaps);
-    news what = take_in(at, trade, received_ns, wall_ns, config->backfill_ns);
+    news what = take_in(ingest, at, trade, received_ns, wall_ns);
     /* A trade told again proves a price anew, but wasn't received now; nor does it confirm itself. */
     if (what == OUTDATED || (what == TOLD_AGAIN && at->belief.waiting))
         return BEAST_COUNTER_trades_outdated;
     /* What a connection tells first may be older than what REST has told since; what it tells next is new. */
     bool first = at->epoch != ingest->epoch;
     at->epoch = ingest->epoch;
-    if (first && beast_price_was_told_later(config->table, at->instrument, at->time_ns, at->value))
+    if (first && beast_price_was_told_later(config->table, at->instrument, at->rank.time_ns, at->value))
         return BEAST_COUNTER_trades_outdated;
     if (what == NEWS && !believe(ingest, at, band))
         return BEAST_COUNTER_trades_held;
@@ -369,7 +373,7 @@ bool beast_ingest_symbol(const beast_ingest *ingest, uint32_t *place, beast_symb
             .symbol = {at->symbol, at->symbol_len},
             .instrument = at->instrument,
             .trades = at->trades,
-            .received_ns = at->received_ns,
+            .received_ns = at->rank.received_ns,
             .interval_ns = at->interval_ns,
             .deviation_ns = at->deviation_ns,
             .held = at->held,

@@ -1,9 +1,6 @@
 /* Frames of one connection, straight into the price table: extraction, the symbols' instruments, and the rule that
- * an older trade never takes the place of a newer one. Main thread only.
- *
- * Trades are ordered by their own time, but never later than the clock that received them: one trade dated into the
- * future can't shut out those that follow. Nor can a clock that was set back: a trade that is newer by its own time
- * wins then, too, and so does one without a time. Of two equal ones the later frame wins.
+ * an older trade never takes the place of a newer one (trade_order.h). Of two equal ones the later frame wins. Main
+ * thread only.
  *
  * A trade that can't be believed (believe.h) waits, until later ones or other exchanges confirm it; the price published
  * before stays, but no link vouches for it. */
