@@ -58,6 +58,7 @@ wheel: $(VENV)/.built ## build the wheel into dist/
 lock: $(VENV)/.installed ## write the lock files anew (needs uv)
 	uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml --group dev -o requirements-dev.lock
+	uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 --group emulator -o requirements-emulator.lock
 
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) build dist src/*.egg-info src/beast/_fast/*.so src/beast/_fast/_core.c tests/c/build tests/fuzz/build bench/load/build bench/micro/c/build

@@ -54,3 +54,15 @@ def test_imports_stand_at_the_top() -> None:
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         inside = [n.lineno for f in functions for n in ast.walk(f) if isinstance(n, ast.Import | ast.ImportFrom)]
         assert not inside, f"{path}: lines {inside}"
+
+
+def test_aws_has_named_importers() -> None:
+    """Loaded by name, so that only its users pay for it: import-linter does not see that."""
+    inside = {
+        str(path.relative_to(ROOT / "src/beast"))
+        for path in (ROOT / "src").rglob("*.py")
+        if re.search(
+            r"[\"'](?:boto3|botocore)[.\"']|^\s*(?:import|from)\s+(?:boto3|botocore)", path.read_text(), re.MULTILINE
+        )
+    }
+    assert inside == {"base/secrets_manager.py", "usage/sqs.py"}

@@ -118,6 +118,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra={"allowed": "folder:/…"},
         ),
     ] = ""
+    usage_queue_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?:https?://[^\s/]+/\S+(?<!\.fifo))?\Z",
+            description="SQS queue that usage goes through in place of usage_queue; empty: none",
+            extra={"allowed": "the URL of a standard queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"},
+        ),
+    ] = ""
     stripe_api_key: Annotated[str, Meta(description="Stripe's secret key; empty: payments are off", extra=SECRET)] = ""
     admin_key: Annotated[
         str,

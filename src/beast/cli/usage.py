@@ -21,6 +21,7 @@ from beast.engine.presence import find_presence
 from beast.storage.database import Database
 from beast.storage.opening import open_database
 from beast.usage.admin import Summary, UsageAdmin
+from beast.usage.queues import queue_of
 from beast.usage.store import DeadLetter
 from beast.usage.types import Fate, Outcome
 from beast.usage.verify import Verification, tell_what_is_left
@@ -121,11 +122,12 @@ def _there(number: int, found: _Result | None) -> _Result:
 
 
 def _with_usage(work: Callable[[UsageAdmin], Awaitable[_Result]]) -> _Result:
-    return _with_database(lambda database: work(UsageAdmin(database, SystemClock())))
-
-
-def _with_database(work: Callable[[Database], Awaitable[_Result]]) -> _Result:
     config = load_config().config
+    return _with_database(lambda database: work(UsageAdmin(database, SystemClock(), queue_of(config))), config)
+
+
+def _with_database(work: Callable[[Database], Awaitable[_Result]], config: Config | None = None) -> _Result:
+    config = config or load_config().config
     configure_logging("warning", config.log_format)
 
     async def run() -> _Result:
@@ -175,6 +177,8 @@ def _show_verification(found: Verification) -> None:
     write(f"hours from {found.since:%Y-%m-%d %H:%M}Z to {found.until:%Y-%m-%d %H:%M}Z\n")
     for name in ("made", "booked", "waiting", "lost", "missing"):
         write(f"{name:>8} {getattr(found, name):>18,}\n")
+    if found.queue is not None:
+        write(f"{found.queue.queue}: {found.queue.told}\n")
     for difference in found.differences:
         write(f"{difference}\n")
     write("every answer is accounted for\n" if found.ok else f"{len(found.differences)} differences\n")

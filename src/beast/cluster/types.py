@@ -126,6 +126,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     db_max_open: Annotated[int, Meta(ge=2, le=1_000, description="Database connections of a node at most")] = 12
     db_max_idle: Annotated[int, Meta(ge=2, le=1_000, description="Those kept open; always equals db_max_open")] = 12
 
+    sqs_batch_size: Annotated[
+        int, Meta(ge=1, le=10, description="Messages of usage that one call sends at most; with SQS")
+    ] = 10
     sqs_flush_ms: Annotated[
         int, Meta(ge=10, le=60_000, description="Usage waits this long at most before it goes to the sink")
     ] = 100
@@ -133,7 +136,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         int, Meta(ge=1_000, le=10_000_000, description="With so many answers waiting, usage goes to the sink at once")
     ] = 50_000
     sqs_timeout_ms: Annotated[
-        int, Meta(ge=100, le=60_000, description="How long the sink may take before usage is kept and sent again")
+        int,
+        Meta(
+            ge=100,
+            le=60_000,
+            description="How long the sink, or a call of SQS, may take before usage is kept and sent again",
+        ),
     ] = 3_000
 
     usage_spool_max_bytes: Annotated[

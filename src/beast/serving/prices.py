@@ -46,7 +46,9 @@ from beast.usage.admin import UsageAdmin
 from beast.usage.folder import FolderQueue
 from beast.usage.pipeline import Reports, UsagePipeline, rings_folder
 from beast.usage.postgres import PostgresSink
+from beast.usage.queues import queue_of
 from beast.usage.sink import Sink
+from beast.usage.sqs_sink import SqsSink
 
 FIRST_PRICES_S = 20.0
 """How long readiness waits for the first prices before the server is ready without them."""
@@ -119,7 +121,7 @@ class PriceSide:
             ports=node.ports,
             telemetry=telemetry,
             usage_pending=lambda: usage.pending,
-            usage=UsageAdmin(database, clock),
+            usage=UsageAdmin(database, clock, queue_of(config)),
             tiers=slow.tiers,
             watching=watching,
             exchange_admin=exchanges,
@@ -147,7 +149,7 @@ class PriceSide:
         usage = UsagePipeline(
             engine,
             node.database,
-            make_sink(node, dead),
+            await make_sink(node, dead),
             home=node.config.home,
             node=node.config.node,
             clock=node.clock,
@@ -246,11 +248,17 @@ class PriceSide:
         return max(left_ns / 1e9, 0.0)
 
 
-def make_sink(node: Node, dead: Callable[[str], None]) -> Sink:
+async def make_sink(node: Node, dead: Callable[[str], None]) -> Sink:
     """Where usage goes, as the settings say."""
-    if node.config.usage_queue:
-        return FolderQueue(Path(node.config.usage_queue.removeprefix("folder:")))
-    return PostgresSink(node.database, node.clock, dead)
+    queue = queue_of(node.config)
+    if queue is None:
+        return PostgresSink(node.database, node.clock, dead)
+    if isinstance(queue, FolderQueue):
+        return queue
+    sink = SqsSink(queue, node.database, dead)
+    node.parameters.on_change(sink.tune)
+    await sink.open()
+    return sink
 
 
 def make_engine(config: Config) -> Engine:

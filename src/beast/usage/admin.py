@@ -8,6 +8,7 @@ from beast.accounts.months import utc
 from beast.base.clock import Clock
 from beast.storage.database import Database
 from beast.usage.consumer import rebook
+from beast.usage.queues import AnyQueue
 from beast.usage.store import Day, DeadLetter, UsageStore
 from beast.usage.types import Outcome
 from beast.usage.verify import Verification, verify
@@ -32,10 +33,12 @@ class UsageAdmin:
     Args:
         database: An open database.
         clock: The time.
+        queue: What usage goes through, if it goes through one.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, queue: AnyQueue | None = None) -> None:
         self._database = database
+        self._queue = queue
         self._store = UsageStore(database)
         self._clock = clock
 
@@ -51,8 +54,9 @@ class UsageAdmin:
         )
 
     async def verify(self, since: datetime | None, until: datetime | None) -> Verification:
-        """See beast.usage.verify."""
-        return await verify(self._database, self._clock, since=since, until=until)
+        """See beast.usage.verify. What the queue says of itself is told, and nothing concluded from it."""
+        found = await verify(self._database, self._clock, since=since, until=until)
+        return found if self._queue is None else msgspec.structs.replace(found, queue=await self._queue.depth())
 
     async def dead_letters(self, *, before: int = LAST_ID, limit: int = 100) -> list[DeadLetter]:
         """The newest with ids below `before`, PAGE_MAX at most."""

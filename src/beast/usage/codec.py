@@ -6,8 +6,8 @@ import msgspec
 import zstandard
 
 from beast._fast import decode_usage, encode_usage, usage_instruments, usage_runs
-from beast.usage.records import Run
-from beast.usage.types import BATCH_RECORDS, Batch, MalformedError, Name
+from beast.usage.records import Run, runs_of
+from beast.usage.types import BATCH_RECORDS, RECORD_BYTES, Batch, MalformedError, Name
 
 VERSION = 1
 """Of the payload. A consumer that does not know a version dead-letters it, whole."""
@@ -94,6 +94,24 @@ def unpack(batch: Batch) -> bytes:
     if usage_runs(records) != [(batch.lane, batch.first, batch.records)]:
         raise MalformedError("its records are others than it says", where=str(batch.identity))
     return records
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """The same records as two batches: always the same two, so that a repeat is seen to be one.
+
+    Raises:
+        MalformedError: They can't be read.
+        ValueError: It is only one record.
+    """
+    if batch.records <= 1:
+        raise ValueError("one record has no halves")
+    records, middle = unpack(batch), batch.records // 2 * RECORD_BYTES
+    names = {name.instrument: name for name in batch.names}
+    return [
+        pack(run, node=batch.node, boot=batch.boot, names=names)
+        for half in (records[:middle], records[middle:])
+        for run in runs_of(half)
+    ]
 
 
 def seal(batch: Batch) -> bytes:

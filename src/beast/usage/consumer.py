@@ -125,6 +125,15 @@ async def rebook(database: Database, number: int, clock: Clock = _CLOCK) -> Outc
     return _BOOKED if new else _REPEATED
 
 
+async def bury(database: Database, batch: Batch, reason: str) -> None:
+    """Makes a batch that will never reach a consumer a dead letter; once, however often it is told.
+
+    Raises:
+        DatabaseUnavailableError: It is not known whether it is one.
+    """
+    await _bury(database, Dead(f"{batch.identity} {reason}", TYPE, seal(batch)))
+
+
 async def _settle(database: Database, opened: Sequence[Opened | Dead]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for group in grouped(opened, [each.batch.records if isinstance(each, Opened) else 1 for each in opened]):

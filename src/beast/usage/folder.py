@@ -11,7 +11,7 @@ from pathlib import Path
 
 from beast.base.errors import BeastError
 from beast.usage.codec import seal
-from beast.usage.sink import Message
+from beast.usage.sink import Depth, Message
 from beast.usage.types import BATCH_RECORDS, Batch, Identity
 
 MESSAGES = 64
@@ -28,7 +28,7 @@ class FolderQueue:
         folder: Where the messages lie; made when it isn't there.
     """
 
-    books = False
+    books = timed = False
     longest = BATCH_RECORDS
 
     def __init__(self, folder: Path) -> None:
@@ -50,6 +50,14 @@ class FolderQueue:
         """See Source."""
         for message in messages:
             (self._folder / message.receipt).unlink(missing_ok=True)
+
+    async def release(self, messages: Sequence[Message]) -> None:
+        """See Source. Nobody had been kept from them."""
+
+    async def depth(self) -> Depth:
+        """How many messages wait. A folder does not know which of them somebody is at."""
+        names = await asyncio.to_thread(lambda: sum(1 for _ in self._folder.glob(f"[!.]*{SUFFIX}")))
+        return Depth(queue=str(self._folder), messages=names, in_flight=0)
 
     def _put(self, batches: Sequence[Batch]) -> list[Identity]:
         try:

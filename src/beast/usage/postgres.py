@@ -18,6 +18,7 @@ class PostgresSink:
     """
 
     books = True
+    timed = False
     longest = BATCH_RECORDS
 
     def __init__(self, database: Database, clock: Clock, dead: Callable[[str], None]) -> None:

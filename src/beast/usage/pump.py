@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 
 import msgspec
@@ -133,7 +134,7 @@ class Pump:
         sums = await asyncio.to_thread(lambda: {batch.identity: sums_of_batch(batch) for batch in batches})
         self._count("bg_work_submitted", 1)
         try:
-            async with self.booking, asyncio.timeout(self._timeout_s * self._patience):
+            async with self._while_booking(), self._in_time():
                 acknowledged = await self._sink.put(batches)
                 self._settle([(left.pop(identity), sums[identity]) for identity in acknowledged])
             await asyncio.to_thread(self._spool.acknowledge, acknowledged)
@@ -155,6 +156,13 @@ class Pump:
         finally:
             self._spool.give_back(left.values())
         return not left
+
+    def _while_booking(self) -> AbstractAsyncContextManager[object]:
+        """A queue books nothing while it takes: nobody needs to wait for it."""
+        return self.booking if self._sink.books else contextlib.nullcontext()
+
+    def _in_time(self) -> asyncio.Timeout:
+        return asyncio.timeout(None if self._sink.timed else self._timeout_s * self._patience)
 
     def _settle(self, arrived: Iterable[tuple[Batch, Sums]]) -> None:
         for batch, sums in arrived:
@@ -197,7 +205,7 @@ class Pump:
             self._book(overdue)
         asked = [self._travelling[at] for at in range(min(ASKED, len(self._travelling)))]
         async with self.booking:
-            known = await self._store.known([each.identity for each in asked])
+            known = await self._store.known([(each.identity, each.last) for each in asked])
             for each in asked:
                 if each.identity in known:
                     self._travelling.remove(each)

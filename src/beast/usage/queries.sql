@@ -60,6 +60,18 @@ SELECT node, boot, lane, first, digest
 FROM usage_batches JOIN unnest(%(nodes)s::text[], %(boots)s::bigint[], %(lanes)s::smallint[], %(firsts)s::bigint[])
     AS asked (node, boot, lane, first) USING (node, boot, lane, first);
 
+-- name: booked_wholly
+-- Of the batches asked for, those all of whose records are booked. A queue may have brought one in parts.
+SELECT node, boot, lane, first
+FROM unnest(
+    %(nodes)s::text[], %(boots)s::bigint[], %(lanes)s::smallint[], %(firsts)s::bigint[], %(lasts)s::bigint[]
+) AS asked (node, boot, lane, first, last)
+WHERE asked.last - asked.first + 1 = (
+    SELECT sum(booked.records) FROM usage_batches AS booked
+    WHERE (booked.node, booked.boot, booked.lane) = (asked.node, asked.boot, asked.lane)
+        AND booked.first BETWEEN asked.first AND asked.last
+);
+
 -- name: overlapping_batches
 -- Of the batches given, all of them in the table: those that share a record with another one.
 SELECT node, boot, lane, first

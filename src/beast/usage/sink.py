@@ -19,6 +19,10 @@ class Sink(Protocol):
     def longest(self) -> int:
         """At most so many records may be in a batch that is made for it, BATCH_RECORDS or fewer."""
 
+    @property
+    def timed(self) -> bool:
+        """Whether it keeps to `sqs_timeout_ms` by itself, call by call; otherwise it is cancelled then."""
+
     async def put(self, batches: Sequence[Batch]) -> Sequence[Identity]:
         """Takes over what it can, in any order, and returns the acknowledged ones; the others are put again later.
 
@@ -37,6 +41,23 @@ class Message(msgspec.Struct, frozen=True):
     """What the queue knows it by."""
 
 
+class Depth(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a queue says is in it. SQS only estimates; nothing is concluded from it."""
+
+    queue: str
+    messages: int | None = None
+    """That wait to be received; null: it could not be asked."""
+    in_flight: int | None = None
+    """Received, and neither booked nor given back yet."""
+    error: str = ""
+    """Why it could not be asked."""
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return self.error or f"about {self.messages} messages wait, about {self.in_flight} are being booked"
+
+
 class Source(Protocol):
     """A queue of envelopes, seen from the consumer's end. It may bring a message twice, and in any order."""
 
@@ -52,4 +73,10 @@ class Source(Protocol):
 
         Raises:
             BeastError: The queue can't be told now.
+        """
+
+    async def release(self, messages: Sequence[Message]) -> None:
+        """These may come again at once, to whoever asks.
+
+        A queue that can't be told now brings them when their time is up.
         """

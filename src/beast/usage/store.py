@@ -142,10 +142,12 @@ class UsageStore:
                 before = work[0].day
         return finished
 
-    async def known(self, identities: Sequence[Identity]) -> set[Identity]:
-        """Which of these are booked."""
-        async with self._database.connection() as connection:
-            return set(await Booking(connection).digests(identities))
+    async def known(self, batches: Sequence[tuple[Identity, int]]) -> set[Identity]:
+        """Which of these, each with its last number, are booked to the last record, in one piece or in parts."""
+        if not batches:
+            return set()
+        values = {**_columns([identity for identity, _ in batches]), "lasts": [last for _, last in batches]}
+        return set(await self._database.fetch(_QUERIES["booked_wholly"], values, row=Identity))
 
     async def dead_letters(self, *, before: int, limit: int) -> list[DeadLetter]:
         """At most `limit` with ids below `before`, the newest first."""

@@ -24,6 +24,7 @@ from beast.usage.names import Life
 from beast.usage.pipeline import rings_folder, spool_folder
 from beast.usage.records import runs_of
 from beast.usage.recovery import left_rings, this_life
+from beast.usage.sink import Depth
 from beast.usage.spool import spooled
 from beast.usage.store import UsageStore
 
@@ -100,6 +101,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     months: list[KeyMonth]
     differences: list[str]
     """All that is wrong, in words."""
+    queue: Depth | None = None
+    """What the queue says is in it; null: there is none. It may explain what is missing, and proves nothing."""
 
 
 async def verify(

@@ -55,6 +55,7 @@ def test_every_setting_can_come_from_the_environment(setting: object) -> None:
         "database_url": "postgresql://h/d",
         "redis_url": "redis://h",
         "usage_queue": "folder:/q",
+        "usage_queue_url": "https://sqs.eu-west-1.amazonaws.com/1/q",
     }
     text = special.get(name) or values[type(getattr(Config(), name)).__name__.removeprefix("Posix")]
     loaded = load_config(environ={variable: text})
