@@ -8,6 +8,9 @@ static beast_request req = {.scratch = scratch};
 static const char *const valid[] = {
     "{\"api_key\":\"tb_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\",\"asset\":\"BTC\"}",
     "{\"api_key\": \"tb_0123456789abcdef\", \"asset\": \"btc\", \"exchange\": \"kraken\", \"id\": \"a1\"}",
+    "{\"api_key\":\"tb_0123456789abcdef\",\"asset\":\"btc\",\"exchange\":\"kraken\",\"id\":\"a1\"}",
+    "{\"api_key\":\"tb_0123456789abcdef\",\"asset\":\"Sol\",\"id\":\"0123456789012345678901234567890123456789\"}",
+    "{\"id\":\"a1\",\"exchange\":\"okx\",\"asset\":\"BTC-PERP.X\",\"api_key\":\"tb_0123456789abcdef\"}",
     "{\"api_key\":\"tb_1\",\"assets\":[\"BTC\",\"ETH\",\"SOL\"],\"id\":7,\"max_age_ms\":12,\"allow_stale\":false}",
     "{\"x\":[{\"y\":[1.5e-3,\"\\u00e9\\ud83d\\ude00\",null]}],\"asset\":\"\xE2\x82\xAC\"}",
 };

@@ -288,10 +288,15 @@ static beast_fault read_any(const uint8_t *buf, size_t len, beast_request *req)
     return req->fault;
 }
 
+static beast_fault __attribute__((noinline)) parse_any(const uint8_t *buf, size_t len, beast_request *req)
+{
+    if (len <= BEAST_DATAGRAM_MAX)
+        return read_any(buf, len, req);
+    beast_request_clear(req);
+    return req->fault = BEAST_FAULT_TOO_LARGE;
+}
+
 beast_fault beast_request_parse(const uint8_t *buf, size_t len, beast_request *req)
 {
-    beast_request_clear(req);
-    if (len > BEAST_DATAGRAM_MAX)
-        return req->fault = BEAST_FAULT_TOO_LARGE;
-    return beast_request_read_plain(buf, len, req) ? BEAST_FAULT_NONE : read_any(buf, len, req);
+    return beast_request_read_plain(buf, len, req) ? BEAST_FAULT_NONE : parse_any(buf, len, req);
 }

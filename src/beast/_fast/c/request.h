@@ -2,9 +2,11 @@
 #ifndef BEAST_REQUEST_H
 #define BEAST_REQUEST_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "sizes.h"
 #include "status.h"
@@ -50,14 +52,9 @@ beast_fault beast_request_parse(const uint8_t *buf, size_t len, beast_request *r
 /* What a request holds before anything was read: every member absent. */
 static inline void beast_request_clear(beast_request *req)
 {
-    req->fault = BEAST_FAULT_NONE;
-    req->n_assets = 0;
-    req->many = false;
-    req->allow_stale = false;
-    req->has_exchange = false;
+    static_assert(BEAST_FAULT_NONE == 0 && offsetof(beast_request, scratch) == 48, "all before the scratch memory is zero");
+    memset(req, 0, offsetof(beast_request, scratch));
     req->max_age_ms = -1;
-    req->api_key = (beast_slice){NULL, 0};
-    req->id = (beast_slice){NULL, 0};
 }
 
 /* Adds an asset unless the request has it already, however it was written. `raw` is its token inside `input`, whose
