@@ -104,6 +104,29 @@ static void every_length_of_literal_works(void)
     beast_key_table_free(table);
 }
 
+static void one_other_byte_is_another_key(void)
+{
+    static const uint32_t lens[] = {1, 8, 15, 16, 17, 32, 33, 46, 47, 48, 49, 64, 111, 112, 113, BEAST_KEY_MAX};
+    beast_key_table *table = beast_key_table_new(1000);
+    beast_key_cache *cache = beast_key_cache_new();
+    char text[BEAST_KEY_MAX + 1];
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        memset(text, 'k', lens[i]);
+        text[lens[i]] = 0;
+        CHECK_EQ(put(table, text, 0, 0, false, NO_CAP), BEAST_OK);
+        beast_key *key = find(cache, table, text);
+        CHECK(key != NULL);
+        for (uint32_t at = 0; at < lens[i]; at++) {
+            text[at] ^= 1;
+            CHECK(find(cache, table, text) == NULL);
+            text[at] ^= 1;
+            CHECK(find(cache, table, text) == key);
+        }
+    }
+    beast_key_cache_free(cache);
+    beast_key_table_free(table);
+}
+
 static void preparing_changes_no_answer(void)
 {
     beast_key_table *table = beast_key_table_new(1000);
@@ -301,6 +324,7 @@ int main(void)
 {
     RUN(keys_are_found_until_they_are_dropped);
     RUN(every_length_of_literal_works);
+    RUN(one_other_byte_is_another_key);
     RUN(preparing_changes_no_answer);
     RUN(a_flood_of_unknown_literals_pushes_nobody_out);
     RUN(a_full_table_says_so_and_takes_again_what_was_dropped);

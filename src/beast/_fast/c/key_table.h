@@ -108,14 +108,18 @@ void beast_key_cache_free(beast_key_cache *cache);
  * reader_enter and reader_leave. Prefetch begins it, find ends it; what is between is optional. */
 typedef struct beast_key_search {
     beast_slice literal; /* ptr NULL: none that could be a key */
-    uint64_t hash;
-    struct beast_key_entry *entry; /* the cache's, as it was at `turn` */
+    struct beast_key_entry *set; /* of the cache, where it can be */
+    uint32_t label;
     uint32_t turn;
+    struct beast_key_entry *entry; /* the cache's, as it was at `turn` */
+    beast_key *record;             /* that recalling it named; NULL: none */
+    uint32_t generation;           /* of the record when it was this literal's */
     bool hashed; /* `digest` is there */
     uint8_t digest[BEAST_SHA256_LEN];
 } beast_key_search;
 
-void beast_key_prefetch(const beast_key_cache *cache, beast_slice literal, beast_key_search *search);
+/* False: it could be no key. */
+bool beast_key_prefetch(beast_key_cache *cache, beast_slice literal, beast_key_search *search);
 /* True when the lane has seen the literal: finding it will cost no SHA-256, unless keys were put or dropped. */
 bool beast_key_recall(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search);
 /* For literals not recalled: hashes, and fetches what finding will touch of the shared table; of its record later. */
@@ -124,6 +128,17 @@ void beast_key_prefetch_record(const beast_key_table *table, const beast_key_sea
 /* The live record of a literal key, or NULL. Compares all bytes; an unknown literal costs one SHA-256 and may be
  * remembered until any key is put or dropped. */
 beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search);
+
+/* The same without a look at the shared table: NULL also where only finding it can tell. A record that was dropped, or
+ * has become another key's, is not this literal's any more. */
+static inline beast_key *beast_key_recalled(const beast_key_search *search)
+{
+    beast_key *key = search->record;
+    if (!key || !atomic_load_explicit(&key->live, memory_order_acquire) ||
+        atomic_load_explicit(&key->generation, memory_order_relaxed) != search->generation)
+        return NULL;
+    return key;
+}
 
 /* How limits are kept just now: alone, or with other nodes. */
 typedef struct beast_key_terms {
