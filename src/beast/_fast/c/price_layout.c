@@ -3,32 +3,30 @@
 
 #include "price_layout.h"
 
-#define MIX UINT64_C(0x9E3779B97F4A7C15) /* 2^64 / golden ratio */
-
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "names are compared as little-endian words");
 
-static inline uint64_t finish_hash(uint64_t hash)
+#define PHI UINT64_C(0x9E3779B97F4A7C15)   /* 2^64 / golden ratio */
+#define SQRT2 UINT64_C(0x6A09E667F3BCC909) /* 2^64 * (square root of 2 - 1) */
+
+/* Both halves of the product: every bit of either comes to every bit of the hash. */
+static inline uint64_t mix(uint64_t a, uint64_t b)
 {
-    /* Finalizer of MurmurHash3, which spreads every input bit over all output bits. */
-    hash = (hash ^ hash >> 33) * UINT64_C(0xFF51AFD7ED558CCD);
-    hash = (hash ^ hash >> 33) * UINT64_C(0xC4CEB9FE1A85EC53);
-    hash ^= hash >> 33;
-    return hash | (hash == 0);
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 uint64_t beast_name_hash(const beast_name *name)
 {
     uint64_t hash = name->word[0];
-    if (name->len > 8) {
-        hash = (hash * MIX ^ name->word[1]) * MIX;
-        hash = (hash ^ hash >> 32 ^ name->word[2]) * MIX;
-    }
-    return finish_hash(hash);
+    if (name->len > 8)
+        hash = mix(hash ^ PHI, name->word[1] ^ SQRT2) ^ name->word[2];
+    return mix(hash, PHI);
 }
 
 uint64_t beast_place_hash(uint64_t hash, uint32_t exchange)
 {
-    return exchange ? finish_hash(hash + exchange * MIX) : hash;
+    return exchange ? mix(hash + exchange, SQRT2) : hash;
 }
 
 uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange)
@@ -50,18 +48,11 @@ static inline uint64_t mask_of(uint32_t len, uint32_t i)
     return len <= 8 * i ? 0 : (UINT64_C(1) << 8 * (len - 8 * i)) - 1;
 }
 
-/* Compares the name with the slot's text. Its bytes never change, nor does anything else of their words, so that they
- * need no lock; where the price begins tells the name's length. */
-static inline bool slot_is_of(const beast_slot *slot, const beast_name *asset)
+bool beast_slot_is_long(const beast_slot *slot, const beast_name *asset)
 {
-    static_assert(BEAST_ASSET_AT == 10 && BEAST_ASSET_AT + BEAST_ASSET_MAX < 32, "the name lies in words 1 to 3");
-    if (slot->price_at != BEAST_HEAD_MAX - BEAST_ASSET_MAX + asset->len)
-        return false;
     uint64_t word[3];
     for (uint32_t i = 0; i < 3; i++)
         word[i] = atomic_load_explicit(&slot->text[i + 1], memory_order_relaxed);
-    if (asset->len <= 8)
-        return ((word[0] >> 16 | word[1] << 48) ^ asset->word[0]) << (64 - 8 * asset->len) == 0;
     uint64_t differs = ((word[0] >> 16 | word[1] << 48) ^ asset->word[0]) & mask_of(asset->len, 0);
     differs |= ((word[1] >> 16 | word[2] << 48) ^ asset->word[1]) & mask_of(asset->len, 1);
     differs |= (word[2] >> 16 ^ asset->word[2]) & mask_of(asset->len, 2);
@@ -81,16 +72,17 @@ static inline const beast_slot *next_candidate(const beast_layout *layout, uint6
     }
 }
 
-void beast_layout_prefetch(const beast_layout *layout, uint64_t hash)
+const beast_slot *beast_layout_prefetch(const beast_layout *layout, uint64_t hash)
 {
     /* The index is small and stays in the second-level cache; it is the slot that may be far away. */
     uint32_t at = (uint32_t)hash & layout->mask;
     const beast_slot *slot = next_candidate(layout, hash, &at);
     if (!slot)
-        return;
+        return NULL;
     __builtin_prefetch(slot);
     __builtin_prefetch((const uint8_t *)slot + BEAST_CACHE_LINE);
     __builtin_prefetch((const uint8_t *)slot + 2 * BEAST_CACHE_LINE);
+    return slot;
 }
 
 const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
@@ -101,7 +93,7 @@ const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchang
     if (asset->len - 1 >= BEAST_ASSET_MAX)
         return NULL;
     while ((slot = next_candidate(layout, place_hash, &at)) != NULL) {
-        if (!(exchange ? slot->exchange == exchange : slot->siblings > 0) || !slot_is_of(slot, asset))
+        if (!beast_slot_is(slot, exchange, asset))
             continue;
         *count = exchange ? 1 : slot->siblings;
         return slot;

@@ -27,32 +27,13 @@ bool beast_slot_read(const beast_slot *slot, beast_price *out)
     return out->received_ns != 0;
 }
 
-static inline __attribute__((always_inline)) void copy_words(uint8_t *to, const _Atomic uint64_t *from, int n)
-{
-#pragma GCC unroll 8
-    for (int i = 0; i < n; i++) {
-        uint64_t word = atomic_load_explicit(from + i, memory_order_relaxed);
-        memcpy(to + 8 * i, &word, sizeof word);
-    }
-}
-
 static __attribute__((noinline)) uint32_t copy_tail(const beast_slot *slot, uint8_t *text)
 {
     const beast_tail *tail = (const beast_tail *)(slot + 1);
     uint32_t len = (uint32_t)atomic_load_explicit(&tail->len, memory_order_relaxed);
     for (uint32_t at = 0; at < len; at += 8)
-        copy_words(text + at, tail->text + at / 8, 1);
+        beast_copy_word(text + at, tail->text + at / 8);
     return len;
-}
-
-static inline __attribute__((always_inline)) void copy_text(const beast_slot *slot, uint32_t len, uint8_t *text)
-{
-    /* Whole cache lines, as many as hold text: three words share the first one with the header. */
-    const _Atomic uint64_t *from = slot->text + 3;
-    const uint8_t *end = text + len;
-    copy_words(text, slot->text, 3);
-    for (text += 24; text < end; text += BEAST_CACHE_LINE, from += 8)
-        copy_words(text, from, 8);
 }
 
 static inline bool is_unchanged(const beast_slot *slot, const beast_price *price)
@@ -64,7 +45,7 @@ static inline bool is_unchanged(const beast_slot *slot, const beast_price *price
 uint32_t beast_slot_text(const beast_slot *slot, const beast_price *price, uint8_t *text)
 {
     uint32_t len = price->text_len;
-    copy_text(slot, len, text);
+    beast_copy_text(slot, len, text);
     if (slot->tailed)
         len += copy_tail(slot, text + len);
     return is_unchanged(slot, price) ? len : 0;
@@ -89,7 +70,7 @@ bool beast_slot_copy(const beast_slot *slot, beast_price *out, uint8_t text[BEAS
     do {
         if (!beast_slot_read(slot, out))
             return false;
-        copy_text(slot, out->text_len, text);
+        beast_copy_text(slot, out->text_len, text);
     } while (!is_unchanged(slot, out));
     return true;
 }

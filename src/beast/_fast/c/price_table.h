@@ -158,12 +158,13 @@ int64_t beast_price_time(const beast_price_table *table, uint32_t id); /* time_n
 
 /* Reader side; between beast_reader_enter and beast_reader_leave. */
 const beast_layout *beast_layout_now(const beast_price_table *table);
-uint64_t beast_name_hash(const beast_name *name); /* never 0 */
+uint64_t beast_name_hash(const beast_name *name);
 /* The exchange's number in this layout, 1.., or 0: no such exchange. */
 uint32_t beast_layout_exchange(const beast_layout *layout, const beast_name *exchange);
 /* What (exchange, asset) is found by; `hash` is the asset's name's, and stays what it is for exchange 0: any. */
 uint64_t beast_place_hash(uint64_t hash, uint32_t exchange);
-void beast_layout_prefetch(const beast_layout *layout, uint64_t place_hash);
+/* Returns what most likely stands there: beast_slot_is tells. NULL: nothing. */
+const beast_slot *beast_layout_prefetch(const beast_layout *layout, uint64_t place_hash);
 /* The asset's slots, best priority first, and how many; of one exchange, unless it is 0, that one. NULL when there is
  * none. */
 const beast_slot *beast_layout_find(const beast_layout *layout, uint32_t exchange, const beast_name *asset,
