@@ -90,8 +90,27 @@ void beast_incoming_begin(beast_incoming *in, uint32_t count);
  * after the time-out. *drops grows by what the kernel had to drop since it last told. */
 uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drops);
 
-/* The next datagrams of what was received, at most BEAST_BATCH; returns how many. All messages of one peer follow its
- * first, and one peer is one pointer: answers to it in a row are what can be merged. */
+/* The next datagram of what was received; false: there is none. All messages of one peer follow its first, and one peer
+ * is one pointer: answers to it in a row are what can be merged. */
+static inline bool beast_incoming_next(beast_incoming *in, beast_datagram *out)
+{
+    if (in->left == 0)
+        return false;
+    uint32_t i = in->at, offset = in->offset, left = in->head[i].msg_len - offset, cut = in->cut[i];
+    *out = (beast_datagram){
+        .bytes = (const uint8_t *)in->part[i].iov_base + offset, .peer = &in->peer[in->first[i]], .len = left};
+    if (__builtin_expect(left > cut, 0)) {
+        out->len = cut;
+        in->offset = offset + cut;
+        return true;
+    }
+    in->at = in->next[i];
+    in->offset = 0;
+    in->left--;
+    return true;
+}
+
+/* At most BEAST_BATCH of them; returns how many. */
 uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH]);
 
 /* ---- sending ---- */
@@ -110,10 +129,8 @@ typedef struct beast_outgoing {
     uint32_t records; /* of all that wait */
     uint32_t polls;   /* how often a full buffer may still be waited for */
     bool merges;      /* the socket can */
-    bool open;        /* the last message can take one more datagram */
     bool apart;       /* message `at` goes datagram by datagram: the kernel refused it as a whole */
-    uint32_t last_cut;      /* of the last message */
-    const beast_peer *last; /* whom it is for */
+    const beast_peer *open; /* whom the last message is for, if it can take one more datagram; else NULL */
     uint8_t *end;     /* where the next datagram is to be written: right behind the last */
     beast_flight *flight; /* the messages, and which of their datagrams have a record, the first one by the lowest bit */
     struct iovec part[BEAST_BATCH];
@@ -132,9 +149,33 @@ static inline bool beast_outgoing_has_room(const beast_outgoing *out)
     return out->count < BEAST_BATCH && out->end <= out->bytes + BEAST_SEND_ROOM - BEAST_DATAGRAM_ROOM;
 }
 
+/* One more datagram of the last message. */
+void beast_outgoing_merge(beast_outgoing *out, uint32_t len, bool recorded);
+
 /* `len` bytes were written at out->end, for `peer`, which must stay where it is until they are sent. What is for the
  * same pointer as the one before may be merged with it. `recorded`: with it an answer ends that has a usage record. */
-void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len, bool recorded);
+static inline void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len, bool recorded)
+{
+    uint32_t at = out->count;
+
+    out->records += recorded;
+    if (out->open == peer && len <= out->cut[at - 1]) {
+        beast_outgoing_merge(out, len, recorded);
+        return;
+    }
+    struct mmsghdr *message = &out->flight->message[at];
+    message->msg_len = 0; /* until the kernel says otherwise */
+    message->msg_hdr.msg_name = (void *)peer;
+    message->msg_hdr.msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
+    message->msg_hdr.msg_controllen = 0; /* what msg_control points to is for merged ones */
+    out->flight->recorded[at] = recorded;
+    out->part[at] = (struct iovec){.iov_base = out->end, .iov_len = len};
+    out->datagrams[at] = 1;
+    out->cut[at] = (uint16_t)len;
+    out->count = at + 1;
+    out->open = out->merges ? peer : NULL;
+    out->end += len;
+}
 
 /* What one system call has done to the first datagrams that wait. They wait no longer, unless it is LATER. */
 typedef enum beast_send_result {

@@ -140,16 +140,7 @@ uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH]
 {
     uint32_t n = 0;
 
-    for (; n < BEAST_BATCH && in->left > 0; n++) {
-        uint32_t i = in->at, left = in->head[i].msg_len - in->offset;
-        uint32_t len = left < in->cut[i] ? left : in->cut[i];
-        out[n] = (beast_datagram){.bytes = in->bytes[i] + in->offset, .peer = &in->peer[in->first[i]], .len = len};
-        in->offset += len;
-        if (len == left) {
-            in->at = in->next[i];
-            in->offset = 0;
-            in->left--;
-        }
-    }
+    while (n < BEAST_BATCH && beast_incoming_next(in, &out[n]))
+        n++;
     return n;
 }

@@ -20,7 +20,8 @@ void beast_outgoing_init(beast_outgoing *out, bool merges, beast_flight *flight)
         struct cmsghdr *size = (struct cmsghdr *)out->control[i].bytes;
         *size = (struct cmsghdr){
             .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
-        flight->message[i].msg_hdr = (struct msghdr){.msg_iov = &out->part[i], .msg_iovlen = 1};
+        flight->message[i].msg_hdr =
+            (struct msghdr){.msg_iov = &out->part[i], .msg_iovlen = 1, .msg_control = out->control[i].bytes};
     }
 }
 
@@ -28,50 +29,26 @@ void beast_outgoing_clear(beast_outgoing *out)
 {
     out->count = out->at = out->records = 0;
     out->polls = SEND_POLLS;
-    out->open = out->apart = false;
+    out->open = NULL;
+    out->apart = false;
     out->end = out->bytes;
 }
 
-static void __attribute__((noinline)) merge(beast_outgoing *out, uint32_t len, bool recorded)
+void beast_outgoing_merge(beast_outgoing *out, uint32_t len, bool recorded)
 {
     uint32_t at = out->count - 1;
     struct msghdr *head = &out->flight->message[at].msg_hdr;
 
     out->flight->recorded[at] |= (uint64_t)recorded << out->datagrams[at];
     if (out->datagrams[at]++ == 1) {
-        head->msg_control = out->control[at].bytes;
         head->msg_controllen = sizeof out->control[at].bytes;
         memcpy(CMSG_DATA((struct cmsghdr *)out->control[at].bytes), &out->cut[at], sizeof out->cut[at]);
     }
     out->part[at].iov_len += len;
     out->end += len;
     /* Only the last one may be shorter. */
-    out->open = len == out->cut[at] && out->datagrams[at] < MERGED_DATAGRAMS &&
-                out->part[at].iov_len + len <= MERGED_BYTES;
-}
-
-void beast_outgoing_add(beast_outgoing *out, const beast_peer *peer, uint32_t len, bool recorded)
-{
-    out->records += recorded;
-    if (out->open && out->last == peer && len <= out->last_cut) {
-        merge(out, len, recorded);
-        return;
-    }
-    uint32_t at = out->count++;
-    struct mmsghdr *message = &out->flight->message[at];
-    message->msg_len = 0; /* until the kernel says otherwise */
-    message->msg_hdr.msg_name = (void *)peer;
-    message->msg_hdr.msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
-    message->msg_hdr.msg_control = NULL;
-    message->msg_hdr.msg_controllen = 0;
-    out->flight->recorded[at] = recorded;
-    out->part[at] = (struct iovec){.iov_base = out->end, .iov_len = len};
-    out->datagrams[at] = 1;
-    out->cut[at] = (uint16_t)len;
-    out->last_cut = len;
-    out->last = peer;
-    out->open = out->merges;
-    out->end += len;
+    if (len != out->cut[at] || out->datagrams[at] == MERGED_DATAGRAMS || out->part[at].iov_len + len > MERGED_BYTES)
+        out->open = NULL;
 }
 
 static bool may_send_soon(int error, beast_outgoing *out)
