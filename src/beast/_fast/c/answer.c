@@ -1,3 +1,4 @@
+#include "answer_lookup.h"
 #include "answer_text.h"
 
 /* What one asset's look-up found: the price to answer, or the one to tell as `last`. */
@@ -310,26 +311,9 @@ static void count_refusal(beast_lane *lane, beast_result result)
         beast_count(&lane->counters, BEAST_COUNTER_quota_rejected, 1);
 }
 
-/* Where the first asset is looked up. */
-static inline void aim(const beast_lane *lane, const beast_request *req, beast_lookup *lookup)
-{
-    lookup->layout = beast_layout_now(lane->shared->prices);
-    lookup->exchange = req->has_exchange ? beast_layout_exchange(lookup->layout, &req->exchange) : 0;
-    lookup->place_hash = beast_place_hash(beast_name_hash(&req->assets[0]), lookup->exchange);
-}
-
 void beast_answer_prefetch(const beast_lane *lane, const beast_request *req, beast_lookup *lookup)
 {
-    if (req->fault) {
-        lookup->key.literal.ptr = NULL;
-        lookup->key.hashed = false;
-        return;
-    }
-    beast_key_prefetch(lane->keys, req->api_key, &lookup->key);
-    if (!lookup->key.literal.ptr)
-        return;
-    aim(lane, req, lookup);
-    beast_layout_prefetch(lookup->layout, lookup->place_hash);
+    beast_lookup_begin(lane->keys, beast_layout_now(lane->shared->prices), req, lookup);
 }
 
 void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup *lookup, beast_key *admitted,
@@ -359,13 +343,26 @@ void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup 
     settle(&ask, admitted, reply);
 }
 
+void beast_answer_refusal(beast_lane *lane, const beast_request *req, beast_key *key, beast_result result,
+                          int64_t retry_ns, uint8_t *out, beast_reply *reply)
+{
+    reply->result = result;
+    reply->proven = true;
+    reply->missed = reply->recorded = false;
+    reply->entries = 0;
+    reply->key = key;
+    reply->retry_ns = retry_ns;
+    count_refusal(lane, result);
+    reply->len = beast_answer_error(req, result, retry_ns, true, out);
+}
+
 uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const beast_moment *moment, uint8_t *out)
 {
     beast_lookup lookup;
     beast_reply reply = {.entries = 0};
     beast_asking ask = {.lane = lane, .req = req, .moment = moment, .lookup = &lookup};
 
-    aim(lane, req, &lookup);
+    beast_lookup_aim(beast_layout_now(lane->shared->prices), req, &lookup);
     if (req->has_exchange && !lookup.exchange)
         return beast_answer_error(req, BEAST_RESULT_UNKNOWN_EXCHANGE, 0, true, out);
     ask.freshness = beast_shared_freshness(lane->shared);

@@ -34,12 +34,14 @@ typedef struct beast_reply {
 /* Look-ups that can start before the answer is due, for a whole batch at a time. */
 typedef struct beast_lookup {
     _Alignas(BEAST_CACHE_LINE) const beast_layout *layout;
+    const beast_slot *slot; /* of the only asset, most likely; NULL: the short way to an answer is not for this one */
     uint64_t place_hash; /* of the first asset */
     uint32_t exchange;   /* 0: any, or none of that name */
     int fd;              /* the socket whose other end asks, where there is no `peer`; -1: neither */
     const struct sockaddr *peer; /* who asks; both are the caller's to set before the answer */
     beast_key_search key;
 } beast_lookup;
+static_assert(sizeof(beast_lookup) == 2 * BEAST_CACHE_LINE, "two cache lines for each of a batch");
 
 /* Stage 1 of a batch: hash key and first asset, prefetch their lines. A request without a key is looked up no
  * further. The steps of key_table.h may follow for lookup->key. */
@@ -57,6 +59,10 @@ void beast_answer_body(beast_lane *lane, const beast_request *req, beast_lookup 
  * recorded or taken. Returns the length; `out` has room for BEAST_SINGLE_MAX. Main thread only: it is the table's
  * writer, so the layout can't be swapped meanwhile. */
 uint32_t beast_answer_watched(beast_lane *lane, const beast_request *req, const beast_moment *moment, uint8_t *out);
+
+/* The other end of stage 2, for a proven key that was not admitted: counts it, and writes the error. */
+void beast_answer_refusal(beast_lane *lane, const beast_request *req, beast_key *key, beast_result result,
+                          int64_t retry_ns, uint8_t *out, beast_reply *reply);
 
 /* The error object of `result` for the whole request, without `last`; the message can be left out. Returns its
  * length, at most BEAST_SINGLE_MAX. */

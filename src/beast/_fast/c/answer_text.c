@@ -86,18 +86,14 @@ uint8_t *beast_put_number(uint8_t *out, uint64_t value, uint32_t width)
     return beast_put_bytes(out, digits + at, len);
 }
 
-/* 0 to 999 in three columns each. */
 #define UNITS(t) t "0" t "1" t "2" t "3" t "4" t "5" t "6" t "7" t "8" t "9"
 #define TENS(h)                                                                                   \
     UNITS(h "0") UNITS(h "1") UNITS(h "2") UNITS(h "3") UNITS(h "4")                              \
     UNITS(h "5") UNITS(h "6") UNITS(h "7") UNITS(h "8") UNITS(h "9")
-static const char BELOW_1000[] =
-    UNITS("  ") UNITS(" 1") UNITS(" 2") UNITS(" 3") UNITS(" 4")
-    UNITS(" 5") UNITS(" 6") UNITS(" 7") UNITS(" 8") UNITS(" 9")
-    TENS("1") TENS("2") TENS("3") TENS("4") TENS("5") TENS("6") TENS("7") TENS("8") TENS("9");
-
-#define AGE ",\"age_ms\":"
-#define AGE_COLUMNS 6 /* enough for 999,999 ms */
+const char beast_below_1000[] =
+    UNITS("   ") UNITS("  1") UNITS("  2") UNITS("  3") UNITS("  4")
+    UNITS("  5") UNITS("  6") UNITS("  7") UNITS("  8") UNITS("  9")
+    TENS(" 1") TENS(" 2") TENS(" 3") TENS(" 4") TENS(" 5") TENS(" 6") TENS(" 7") TENS(" 8") TENS(" 9");
 
 void beast_rests_build(beast_rest rests[BEAST_STATES][BEAST_TIERS], const char *node)
 {
@@ -106,7 +102,7 @@ void beast_rests_build(beast_rest rests[BEAST_STATES][BEAST_TIERS], const char *
             beast_rest *rest = &rests[state][tier - 1];
             char text[sizeof rest->text];
             rest->len = (uint32_t)snprintf(text, sizeof text,
-                                           AGE "%*s,\"state\":\"%s\",\"tier\":%u,\"node\":\"%s\"}", AGE_COLUMNS, "",
+                                           BEAST_AGE "%*s,\"state\":\"%s\",\"tier\":%u,\"node\":\"%s\"}", BEAST_AGE_COLUMNS, "",
                                            STATES[state], tier, node);
             memset(rest->text, ' ', sizeof rest->text);
             memcpy(rest->text, text, rest->len);
@@ -115,12 +111,12 @@ void beast_rests_build(beast_rest rests[BEAST_STATES][BEAST_TIERS], const char *
 
 uint8_t *beast_put_rest(uint8_t *out, const beast_shared *shared, beast_state state, uint8_t tier, uint64_t age_ms)
 {
-    const uint32_t before = sizeof AGE - 1, behind = before + AGE_COLUMNS;
+    const uint32_t before = sizeof BEAST_AGE - 1, behind = before + BEAST_AGE_COLUMNS;
     const beast_rest *rest = &shared->rests[state][tier - 1];
     const uint32_t len = rest->len; /* read before bytes are written, which might be anybody's */
 
     if (age_ms > 999999) {
-        out = beast_put_number(BEAST_PUT(out, AGE), age_ms, 0);
+        out = beast_put_number(BEAST_PUT(out, BEAST_AGE), age_ms, 0);
         memcpy(out, rest->text + behind, sizeof rest->text - behind);
         return out + len - behind;
     }
@@ -129,7 +125,7 @@ uint8_t *beast_put_rest(uint8_t *out, const beast_shared *shared, beast_state st
     uint32_t left = (uint32_t)age_ms;
     for (; left > 999; left /= 10)
         *--digit = (uint8_t)('0' + left % 10);
-    memcpy(digit - 3, BELOW_1000 + 3 * left, 3);
+    memcpy(digit - 3, beast_below_1000 + 4 * left + 1, 3);
     return out + len;
 }
 

@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "answer_text.h"
+#include "answer_lookup.h"
+#include "answer_plain.h"
+#include "key_recall.h"
 
 beast_batch *beast_batch_new(beast_lane *lane, int fd, bool merges)
 {
@@ -142,36 +144,64 @@ static void make_do(beast_batch *batch, uint32_t i, const beast_moment *moment, 
     reply->len = beast_answer_error(req, reply->result, 0, true, body);
 }
 
-static void answer(beast_batch *batch, uint32_t i, beast_key *admitted, const beast_moment *moment)
+/* What came of a request, counted and made ready to be sent: `out` is where that is to stand, `body` where it stands. */
+static void finish(beast_batch *batch, uint32_t i, const beast_moment *moment, uint8_t *out, uint8_t *body,
+                   beast_reply *reply)
+{
+    beast_tally *tally = &batch->tally;
+
+    if (!reply->proven && !may_tell(batch, i, moment, body, reply)) {
+        tally->ignored++;
+        return;
+    }
+    if (reply->result == BEAST_RESULT_ANSWERED)
+        tally->answered++;
+    else
+        tally->refused++;
+    if (reply->entries) {
+        push_parts(batch, i, reply);
+        return;
+    }
+    if (body != out)
+        memcpy(out, body, reply->len);
+    push(batch, i, reply->result == BEAST_RESULT_ANSWERED ? pad(out, reply->len) : reply->len, reply->recorded);
+}
+
+static void __attribute__((noinline)) answer_any(beast_batch *batch, uint32_t i, beast_key *admitted,
+                                                 const beast_moment *moment)
 {
     const beast_request *req = &batch->request[i];
-    uint8_t *out = next_answer(batch), *body = req->many ? batch->body : out;
-    beast_tally *tally = &batch->tally;
+    uint8_t *out = batch->out.end, *body = req->many ? batch->body : out;
     beast_reply reply;
 
     beast_answer_body(batch->lane, req, &batch->lookup[i], admitted, moment, body, &reply);
     if (reply.missed) {
         if (park(batch, i, &reply, moment)) {
-            tally->parked++;
+            batch->tally.parked++;
             return;
         }
         make_do(batch, i, moment, body, &reply);
     }
-    if (!reply.proven && !may_tell(batch, i, moment, body, &reply)) {
-        tally->ignored++;
-        return;
+    finish(batch, i, moment, out, body, &reply);
+}
+
+static inline void answer(beast_batch *batch, uint32_t i, beast_key *admitted, const beast_plain *plain)
+{
+    beast_reply reply;
+    uint32_t len = 0;
+    uint8_t *out = next_answer(batch);
+
+    switch (beast_answer_plain(plain, &batch->request[i], &batch->lookup[i], out, &len, &reply)) {
+    case BEAST_PLAIN_ANSWERED:
+        batch->tally.plain++;
+        push(batch, i, pad(out, len), true);
+        break;
+    case BEAST_PLAIN_REFUSED:
+        finish(batch, i, &plain->moment, out, out, &reply);
+        break;
+    case BEAST_PLAIN_NOT:
+        answer_any(batch, i, admitted, &plain->moment);
     }
-    if (reply.result == BEAST_RESULT_ANSWERED)
-        tally->answered++;
-    else
-        tally->refused++;
-    if (reply.entries) {
-        push_parts(batch, i, &reply);
-        return;
-    }
-    if (req->many)
-        memcpy(out, body, reply.len);
-    push(batch, i, reply.result == BEAST_RESULT_ANSWERED ? pad(out, reply.len) : reply.len, reply.recorded);
 }
 
 static void dismiss(beast_tally *tally)
@@ -192,29 +222,46 @@ static bool grant_doubt(beast_batch *batch, int64_t now_ns)
     return true;
 }
 
-/* Overlaps what look-ups of keys would wait for one after the other. Beyond that benefit, a key that this lane has never
- * seen, of a source over its limit, is not even hashed: a flood of such costs next to nothing. */
-static void prepare(beast_batch *batch, uint32_t n, const beast_key *admitted, const beast_moment *moment)
+/* The next datagrams, read, and what they ask for on its way into the cache. Each step has all registers to itself. */
+static uint32_t __attribute__((noinline)) take(beast_batch *batch, const beast_layout *layout)
 {
+    uint32_t n = 0;
+
+    for (; n < BEAST_BATCH && beast_incoming_next(&batch->in, &batch->datagram[n]); n++) {
+        beast_request_parse(batch->datagram[n].bytes, batch->datagram[n].len, &batch->request[n]);
+        batch->lookup[n].peer = &batch->datagram[n].peer->any;
+        beast_lookup_begin(batch->lane->keys, layout, &batch->request[n], &batch->lookup[n]);
+    }
+    return n;
+}
+
+/* Overlaps what look-ups of keys would wait for one after the other. Beyond that benefit, a key that this lane has never
+ * seen, of a source over its limit, is not even hashed: a flood of such costs next to nothing. Returns those, one bit
+ * each: they get no answer. */
+static uint32_t __attribute__((noinline)) prepare(beast_batch *batch, uint32_t n, const beast_key *admitted, const beast_moment *moment)
+{
+    static_assert(BEAST_BATCH <= 32, "a bit for each");
     const beast_shared *shared = batch->lane->shared;
     const beast_key_table *keys = shared->keys;
-    uint32_t unseen = 0;
+    uint32_t unseen = 0, dismissed = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         beast_key_search *key = &batch->lookup[i].key;
-        batch->dismissed[i] = false;
-        if (!key->literal.ptr || beast_key_recall(batch->lane->keys, keys, key))
+        if (!key->literal.ptr || beast_key_recall_inline(batch->lane->keys, keys, key))
             continue;
-        batch->dismissed[i] =
-            !admitted && beast_source_is_over(shared->sources, &batch->datagram[i].peer->any, moment->now_ns) &&
-            !grant_doubt(batch, moment->now_ns);
-        if (batch->dismissed[i])
+        if (!admitted && beast_source_is_over(shared->sources, &batch->datagram[i].peer->any, moment->now_ns) &&
+            !grant_doubt(batch, moment->now_ns)) {
+            dismissed |= UINT32_C(1) << i;
             continue;
+        }
         beast_key_digest(keys, key);
         unseen++;
     }
     for (uint32_t i = 0; i < n && unseen; i++)
         beast_key_prefetch_record(keys, &batch->lookup[i].key);
+    for (uint32_t i = 0; i < n && admitted; i++)
+        batch->lookup[i].slot = NULL; /* only the long way knows what that means */
+    return dismissed;
 }
 
 void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_moment *moment)
@@ -223,19 +270,16 @@ void beast_batch_serve(beast_batch *batch, beast_key *admitted, const beast_mome
 
     beast_usage_received(batch->lane->usage, moment->now_ns);
     beast_reader_enter(&batch->lane->reader);
-    while ((n = beast_incoming_take(&batch->in, batch->datagram)) != 0) {
+    const beast_plain plain = beast_plain_begin(batch->lane, moment);
+    const beast_layout *layout = beast_layout_now(plain.prices);
+    while ((n = take(batch, layout)) != 0) {
+        uint32_t dismissed = prepare(batch, n, admitted, moment);
         batch->tally.received += n;
-        for (uint32_t i = 0; i < n; i++) {
-            beast_request_parse(batch->datagram[i].bytes, batch->datagram[i].len, &batch->request[i]);
-            batch->lookup[i].peer = &batch->datagram[i].peer->any;
-            beast_answer_prefetch(batch->lane, &batch->request[i], &batch->lookup[i]);
-        }
-        prepare(batch, n, admitted, moment);
         for (uint32_t i = 0; i < n; i++)
-            if (!batch->dismissed[i])
-                answer(batch, i, admitted, moment);
-            else
+            if (__builtin_expect(dismissed >> i & 1, 0))
                 dismiss(&batch->tally);
+            else
+                answer(batch, i, admitted, &plain);
     }
     beast_reader_leave(&batch->lane->reader);
 }
@@ -272,7 +316,8 @@ static void count_all(beast_counters *block, const beast_tally *tally)
     beast_count(block, BEAST_COUNTER_udp_requests, tally->received);
     beast_count(block, BEAST_COUNTER_udp_packets_received, tally->received);
     beast_count(block, BEAST_COUNTER_udp_packets_sent, tally->sent);
-    beast_count(block, BEAST_COUNTER_udp_answered, tally->answered);
+    beast_count(block, BEAST_COUNTER_udp_answered, tally->plain + tally->answered);
+    beast_count(block, BEAST_COUNTER_syncmap_hits, tally->plain);
     beast_count(block, BEAST_COUNTER_udp_refused, tally->refused);
     beast_count(block, BEAST_COUNTER_udp_ignored, tally->ignored);
     beast_count(block, BEAST_COUNTER_udp_parked, tally->parked - tally->resumed); /* counts wrap, their sum doesn't */

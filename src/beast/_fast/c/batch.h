@@ -10,7 +10,7 @@
 
 /* What a batch adds to the counters, once. */
 typedef struct beast_tally {
-    uint64_t received, answered, refused, ignored, parked, resumed;
+    uint64_t received, plain, answered, refused, ignored, parked, resumed; /* plain: answered the short way */
     uint64_t sent, unsent, kernel_drops, source_limited, source_dry_run, miss_overflows;
 } beast_tally;
 
@@ -23,7 +23,6 @@ typedef struct beast_batch {
     beast_tally tally;
     beast_datagram datagram[BEAST_BATCH];
     beast_lookup lookup[BEAST_BATCH];
-    bool dismissed[BEAST_BATCH]; /* gets no answer */
     beast_source_total unproven; /* answers to all who proved no key */
     int64_t benefit_ns; /* theoretical arrival time of the next unknown key that is hashed in spite of its source */
     beast_request request[BEAST_BATCH];

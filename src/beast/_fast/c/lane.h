@@ -24,8 +24,8 @@
 #define BEAST_TIERS 3
 #define BEAST_REST_ROOM (BEAST_ANSWER_PAD - 64)
 typedef struct beast_rest {
+    _Alignas(BEAST_CACHE_LINE) uint8_t text[BEAST_REST_ROOM];
     uint32_t len;
-    uint8_t text[BEAST_REST_ROOM];
 } beast_rest;
 
 void beast_rests_build(beast_rest rests[BEAST_STATES][BEAST_TIERS], const char *node);

@@ -77,6 +77,12 @@ beast_usage *beast_usage_claim(beast_usage_ring *ring)
     return record;
 }
 
+void beast_usage_unclaim(beast_usage_ring *ring)
+{
+    ring->claimed--;
+    ring->sequence--;
+}
+
 bool beast_usage_claim_again(beast_usage_ring *ring, const beast_usage *kept)
 {
     beast_usage *record = beast_usage_claim(ring);
@@ -119,9 +125,12 @@ void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns)
     uint32_t latency_ns = duration(ring->received_ns, now_ns);
     uint64_t end = ring->published + n;
 
-    for (uint64_t place = ring->published; place < end; place++) {
-        at(ring, place)->key_number = 0;
-        at(ring, place)->latency_ns = latency_ns;
+    for (uint64_t place = ring->published; place < end;) {
+        beast_usage *record = at(ring, place), *stop = ring->record + ring->capacity;
+        for (; record < stop && place < end; record++, place++) {
+            record->key_number = 0;
+            record->latency_ns = latency_ns;
+        }
     }
     ring->published = end;
     /* While both are told, they tell the same: the flight's records end where the head is. */

@@ -28,6 +28,8 @@ bool beast_usage_outlives(const beast_usage_ring *ring);
 void beast_usage_received(beast_usage_ring *ring, int64_t now_ns);
 /* The next record, numbered, or NULL when the ring is full: then count it, and say that it is lost. */
 beast_usage *beast_usage_claim(beast_usage_ring *ring);
+/* The last one claimed was not needed. */
+void beast_usage_unclaim(beast_usage_ring *ring);
 void beast_usage_lose(beast_usage_ring *ring);
 /* One that was taken back and kept, under a new number; false: full. */
 bool beast_usage_claim_again(beast_usage_ring *ring, const beast_usage *kept);
