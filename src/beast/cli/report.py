@@ -4,6 +4,7 @@ import http.client
 import json
 import shutil
 import sys
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, Self
@@ -45,21 +46,51 @@ class Where(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Meant:
+    """Which answers are meant.
+
+    Args:
+        period: today, yesterday, 7d, 30d, month, 2026-11 or 2026-11-26; else the last 30 days.
+        since: A day, or a time such as 2026-11-26T12:00:00Z; instead of --period.
+        until: The first moment that is no longer part of it; else now.
+        asset: Only this one, or these, joined by commas; so with all that follow.
+        exchange: Only this one.
+        source: Only this one, such as coinbase-ws.
+        node: Only this one.
+        protocol: udp or http.
+        status: live, quiet or stale.
+        tier: 1, 2 or 3.
+        key_id: Only the API key of this id.
+    """
+
+    period: str | None = None
+    since: Annotated[str | None, Parameter(name="--from")] = None
+    until: Annotated[str | None, Parameter(name="--to")] = None
+    asset: str | None = None
+    exchange: str | None = None
+    source: str | None = None
+    node: str | None = None
+    protocol: str | None = None
+    status: str | None = None
+    tier: str | None = None
+    key_id: str | None = None
+
+    def wanted(self) -> dict[str, str | None]:
+        """As the server's parameters."""
+        names = {"since": "from", "until": "to", "status": "state", "key_id": "key"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
+
+
+ALL = Meant()
+
+
 @app.default
 def report(
     *,
-    period: str | None = None,
-    since: Annotated[str | None, Parameter(name="--from")] = None,
-    until: Annotated[str | None, Parameter(name="--to")] = None,
+    meant: Meant = ALL,
     group: str | None = None,
-    asset: str | None = None,
-    exchange: str | None = None,
-    source: str | None = None,
-    node: str | None = None,
-    protocol: str | None = None,
-    status: str | None = None,
-    tier: str | None = None,
-    key_id: str | None = None,
     form: Annotated[Literal["json", "csv", "xlsx", "pdf"] | None, Parameter(name="--format")] = None,
     out: Path | None = None,
     key: str | None = None,
@@ -70,19 +101,9 @@ def report(
     """Show what was answered, in figures; with the operator's key of all API keys, with --key of that one.
 
     Args:
-        period: today, yesterday, 7d, 30d, month, 2026-11 or 2026-11-26; else the last 30 days.
-        since: A day, or a time such as 2026-11-26T12:00:00Z; instead of --period.
-        until: The first moment that is no longer part of it; else now.
+        meant: Which answers.
         group: asset, exchange, source, node, protocol, state, tier, day, hour, key: several joined by commas, two
             with a slash between: day/asset.
-        asset: Only this one, or these, joined by commas; so with all that follow.
-        exchange: Only this one.
-        source: Only this one, such as coinbase-ws.
-        node: Only this one.
-        protocol: udp or http.
-        status: live, quiet or stale.
-        tier: 1, 2 or 3.
-        key_id: Only the API key of this id.
         form: Write it as it comes: json, csv, xlsx or pdf.
         out: The file to write it to; else standard output.
         key: An API key with the scope report; else BEAST_API_KEY.
@@ -90,34 +111,18 @@ def report(
         admin_key: The operator's key; else BEAST_ADMIN_KEY, else what the server on this home left there.
         as_json: Print one JSON object.
     """
-    wanted = {
-        "period": period,
-        "from": since,
-        "to": until,
-        "group": group,
-        **_filters(asset, exchange, source, node, protocol, status, tier, key_id),
-    }
+    wanted = {**meant.wanted(), "group": group, "format": form or "json"}
     where = _where(server, key, admin_key)
     if form is not None or as_json:
-        _fetch(where, "", {**wanted, "format": form or "json"}, out)
+        _fetch(where, "", wanted, out)
     else:
-        _show(Console(highlight=False), json.loads(_read(where, "", {**wanted, "format": "json"})))
+        _show(Console(highlight=False), json.loads(_read(where, "", wanted)))
 
 
 @app.command
 def records(
     *,
-    period: str | None = None,
-    since: Annotated[str | None, Parameter(name="--from")] = None,
-    until: Annotated[str | None, Parameter(name="--to")] = None,
-    asset: str | None = None,
-    exchange: str | None = None,
-    source: str | None = None,
-    node: str | None = None,
-    protocol: str | None = None,
-    status: str | None = None,
-    tier: str | None = None,
-    key_id: str | None = None,
+    meant: Meant = ALL,
     after: str | None = None,
     limit: int = 100,
     form: Annotated[Literal["json", "csv"], Parameter(name="--format")] = "csv",
@@ -129,17 +134,7 @@ def records(
     """Show the records behind a number, the oldest first; these do not count as reports.
 
     Args:
-        period: As for beast report; so with all that is not told here.
-        since: A day, or a time.
-        until: The first moment that is no longer part of it.
-        asset: Only this one, or these, joined by commas.
-        exchange: Only this one.
-        source: Only this one.
-        node: Only this one.
-        protocol: udp or http.
-        status: live, quiet or stale.
-        tier: 1, 2 or 3.
-        key_id: Only the API key of this id.
+        meant: Which answers.
         after: Where the page begins: the last column of the last line before.
         limit: Records, 1 to 1,000,000.
         form: csv or json.
@@ -148,15 +143,7 @@ def records(
         server: HOST, HOST:PORT or http://HOST:PORT of the report port.
         admin_key: The operator's key.
     """
-    wanted = {
-        "period": period,
-        "from": since,
-        "to": until,
-        "after": after,
-        "limit": str(limit),
-        "format": form,
-        **_filters(asset, exchange, source, node, protocol, status, tier, key_id),
-    }
+    wanted = {**meant.wanted(), "after": after, "limit": str(limit), "format": form}
     _fetch(_where(server, key, admin_key), "/records", wanted, out)
 
 
@@ -236,11 +223,6 @@ def addon(
     told = json.loads(_read(_operator(server, admin_key), "/addon", {}, sent))
     state = "unlimited" if told["unlimited"] else "limited by the tier"
     sys.stdout.write(f"reports of key {key_id} are {state}{'' if told['changed'] else ', as they were'}\n")
-
-
-def _filters(*values: str | None) -> dict[str, str | None]:
-    names = ("asset", "exchange", "source", "node", "protocol", "state", "tier", "key")
-    return dict(zip(names, values, strict=True))
 
 
 def _where(server: str | None, key: str | None, admin_key: str | None) -> Where:

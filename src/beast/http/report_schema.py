@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from beast.reports.types import Record
+
 
 @dataclass
 class ReportAbout:
@@ -57,31 +59,10 @@ class ReportDocument:
 
 
 @dataclass
-class ShownRecord:
-    """One answered request."""
-
-    at: datetime
-    key_id: int
-    asset: str
-    exchange: str
-    source: str
-    protocol: str
-    state: str
-    tier: int
-    prices: int
-    age_ms: int
-    latency_ns: int | None
-    node: str
-    boot: int
-    lane: int
-    sequence: int
-
-
-@dataclass
 class RecordsPage:
     """One page of records, and where the next one is."""
 
-    records: list[ShownRecord]
+    records: list[Record]
     next: str | None
 
 
