@@ -475,7 +475,8 @@ async def test_each_call_is_in_the_audit_log(node: Node) -> None:
 
 
 async def test_a_database_that_is_away_is_told(node: Node, database_url: str) -> None:
-    async with Database(database_url, max_size=1, connect_timeout_s=0.2) as small:
+    async with Database(database_url, max_size=1) as small:
+        small._pool.timeout = 0.2
         node.admin.store._database = small
         async with small.connection():
             told = await node.get("exchange-feeds", 503)

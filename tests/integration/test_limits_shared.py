@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 
 import pytest
@@ -19,7 +20,7 @@ from beast.accounts.seeds import Seeds
 from beast.base.clock import SystemClock
 from beast.base.tasks import Tasks
 from beast.storage.database import Database
-from beast.storage.valkey import Valkey
+from beast.storage.valkey import Valkey, ValkeyUnavailableError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -188,6 +189,38 @@ async def test_without_valkey_each_node_does_as_the_parameter_says(nodes: list[N
     _, _, lines = two.engine.query(KEY.encode(), ["BTC"], many=False)
     assert b"RateLimit-Scope: cluster\r\n" in lines
     assert one.trouble is None
+
+
+class Swallowing(Line):
+    """Answers a cancellation as a client may that was just about to fail: with an error of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryLedger(time.time_ns), "one")
+        self.asked = 0
+        self.waits = asyncio.Event()
+
+    async def open(self) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            self.waits.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        raise ValkeyUnavailableError("cut")
+
+
+async def test_an_error_in_place_of_the_cancellation_ends_all_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beast.accounts.leases.RECONNECT_S", 0.01)
+    node = Node("one", "redis://127.0.0.1:1", database)
+    ledger = node.leases._ledger = Swallowing()
+    tasks = Tasks()
+    await node.leases.start(tasks)
+    async with asyncio.timeout(20):
+        await ledger.waits.wait()
+        await node.leases.stop()
+    assert len(tasks) == 0
+    assert ledger.asked == 2
 
 
 @pytest.mark.parametrize("kind", ["memory", "valkey"])

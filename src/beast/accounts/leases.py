@@ -148,6 +148,7 @@ class Leases:
         self._heard_ns = 0
         self._terms: tuple[bool, int, int, bool, int] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self.reached = False
         """Whether limits are those of the cluster at this moment."""
         self.nodes = 1
@@ -184,8 +185,11 @@ class Leases:
 
     async def stop(self) -> None:
         """Settles what is left and says goodbye: nothing is admitted any more."""
+        # Told as well as cancelled: an answer that fails just then may take the cancellation's place.
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
+            self._missing.set()
             await asyncio.wait({self._task})
         with suppress(TimeoutError, ValkeyUnavailableError, DatabaseUnavailableError):
             async with asyncio.timeout(STOP_S):
@@ -257,14 +261,14 @@ class Leases:
         settle_keys(self._engine, list(dues), [batch.answer(each) for each in dues], batch.heard_ns)
 
     async def _keep_settling(self, ledger: Ledger) -> None:
-        while True:
+        while not self._stopping:
             settled = await self.turn(ledger)
             if settled < BATCH:
                 await asyncio.sleep(self._settle_s if self.reached else RECONNECT_S)
 
     async def _keep_beginning(self, ledger: Ledger) -> None:
         """Beside the settling, since the database may take its time."""
-        while True:
+        while not self._stopping:
             await self._missing.wait()
             self._missing.clear()
             try:
@@ -275,7 +279,7 @@ class Leases:
                 await asyncio.sleep(RECONNECT_S)
 
     async def _attend(self) -> None:
-        while True:
+        while not self._stopping:
             await self.attend()
             await asyncio.sleep(ATTEND_S)
 
