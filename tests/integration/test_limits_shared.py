@@ -138,12 +138,19 @@ async def test_a_cap_is_one_for_all(nodes: list[Node], valkey: RealValkey) -> No
     for node in nodes:
         node.put(12, per_second=0, allowance=300)
     await asyncio.gather(*(node.load(400, 1.5) for node in nodes))
-    answered = sum(len(node.answered) for node in nodes)
-    assert 300 <= answered <= 300 + LEASE
+
+    def answered() -> int:
+        return sum(len(node.answered) for node in nodes)
+
+    # On a busy machine the last of it is settled later.
+    await eventually(lambda: {node.ask() for node in nodes} == {"quota_exceeded"} and answered() >= 300)
+    assert answered() <= 300 + LEASE
     assert nodes[0].ask() == nodes[1].ask() == "quota_exceeded"
     await asyncio.sleep(0.3)
     counted = valkey.ask(f"HGET quota:12:{month_of(SystemClock().wall_ns()):%Y%m} used")
-    assert 0 <= int(counted.split(b"\r\n")[1]) - answered <= LEASE, "what came while the counter was begun counts twice"
+    assert 0 <= int(counted.split(b"\r\n")[1]) - answered() <= LEASE, (
+        "what came while the counter was begun counts twice"
+    )
 
 
 async def test_a_counter_begins_with_what_the_database_knows(nodes: list[Node], database: Database) -> None:
