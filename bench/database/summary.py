@@ -27,7 +27,7 @@ INSERT INTO usage_logs
 SELECT %(until)s::timestamptz - n * %(step)s::interval, 1 + (n * 7919) %% 500, 'A' || (n * 104729) %% 150,
     'e' || n %% 6, 'e' || n %% 6 || '-ws', 'n' || n %% 4, 1, 0, n, (ARRAY['udp', 'http'])[1 + n %% 2], 'live',
     1 + (n %% 20 = 0)::int, 1, n %% 1000, (n * 1299709) %% 100000
-FROM generate_series(1, %(count)s) AS n
+FROM generate_series(1, %(count)s::bigint) AS n
 """
 GROUPINGS = {
     "all": b"''",
