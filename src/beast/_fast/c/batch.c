@@ -225,13 +225,16 @@ static bool grant_doubt(beast_batch *batch, int64_t now_ns)
 /* The next datagrams, read, and what they ask for on its way into the cache. Each step has all registers to itself. */
 static uint32_t __attribute__((noinline)) take(beast_batch *batch, const beast_layout *layout)
 {
+    beast_key_cache *keys = batch->lane->keys;
+    beast_incoming_cursor cursor = batch->in.cursor;
     uint32_t n = 0;
 
-    for (; n < BEAST_BATCH && beast_incoming_next(&batch->in, &batch->datagram[n]); n++) {
+    for (; n < BEAST_BATCH && beast_incoming_next(&batch->in, &cursor, &batch->datagram[n]); n++) {
         beast_request_parse(batch->datagram[n].bytes, batch->datagram[n].len, &batch->request[n]);
         batch->lookup[n].peer = &batch->datagram[n].peer->any;
-        beast_lookup_begin(batch->lane->keys, layout, &batch->request[n], &batch->lookup[n]);
+        beast_lookup_begin(keys, layout, &batch->request[n], &batch->lookup[n]);
     }
+    batch->in.cursor = cursor;
     return n;
 }
 
@@ -243,11 +246,12 @@ static uint32_t __attribute__((noinline)) prepare(beast_batch *batch, uint32_t n
     static_assert(BEAST_BATCH <= 32, "a bit for each");
     const beast_shared *shared = batch->lane->shared;
     const beast_key_table *keys = shared->keys;
+    beast_key_cache *cache = batch->lane->keys;
     uint32_t unseen = 0, dismissed = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         beast_key_search *key = &batch->lookup[i].key;
-        if (!key->literal.ptr || beast_key_recall_inline(batch->lane->keys, keys, key))
+        if (!key->literal.ptr || beast_key_recall_inline(cache, keys, key))
             continue;
         if (!admitted && beast_source_is_over(shared->sources, &batch->datagram[i].peer->any, moment->now_ns) &&
             !grant_doubt(batch, moment->now_ns)) {

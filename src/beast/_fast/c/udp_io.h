@@ -56,6 +56,11 @@ void beast_udp_stamp(int fd, bool on);
 #define BEAST_RECEIVE_CONTROL                                                                     \
     (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
 
+/* Where taking goes on, in registers while a batch is taken. */
+typedef struct beast_incoming_cursor {
+    uint32_t left, at, offset;
+} beast_incoming_cursor;
+
 typedef struct beast_incoming {
     struct mmsghdr head[BEAST_RECEIVE_MAX];
     struct iovec part[BEAST_RECEIVE_MAX];
@@ -65,7 +70,8 @@ typedef struct beast_incoming {
     _Alignas(struct cmsghdr) uint8_t control[BEAST_RECEIVE_MAX][BEAST_RECEIVE_CONTROL];
     uint32_t drops_seen;           /* the socket's own count, as it was last told */
     /* How far beast_incoming_take has come. */
-    uint32_t count, left, at, offset;
+    uint32_t count;
+    beast_incoming_cursor cursor;
     uint32_t peers; /* how many different ones there are */
     uint8_t next[BEAST_RECEIVE_MAX];  /* message */
     uint8_t first[BEAST_RECEIVE_MAX]; /* message of the same peer */
@@ -92,21 +98,20 @@ uint32_t beast_udp_receive(int fd, beast_incoming *in, int flags, uint64_t *drop
 
 /* The next datagram of what was received; false: there is none. All messages of one peer follow its first, and one peer
  * is one pointer: answers to it in a row are what can be merged. */
-static inline bool beast_incoming_next(beast_incoming *in, beast_datagram *out)
+static inline bool beast_incoming_next(beast_incoming *in, beast_incoming_cursor *cursor, beast_datagram *out)
 {
-    if (in->left == 0)
+    if (cursor->left == 0)
         return false;
-    uint32_t i = in->at, offset = in->offset, left = in->head[i].msg_len - offset, cut = in->cut[i];
-    *out = (beast_datagram){
-        .bytes = (const uint8_t *)in->part[i].iov_base + offset, .peer = &in->peer[in->first[i]], .len = left};
+    uint32_t i = cursor->at, left = in->head[i].msg_len - cursor->offset, cut = in->cut[i];
+    out->bytes = (const uint8_t *)in->part[i].iov_base + cursor->offset;
+    out->peer = &in->peer[in->first[i]];
     if (__builtin_expect(left > cut, 0)) {
         out->len = cut;
-        in->offset = offset + cut;
+        cursor->offset += cut;
         return true;
     }
-    in->at = in->next[i];
-    in->offset = 0;
-    in->left--;
+    out->len = left;
+    *cursor = (beast_incoming_cursor){cursor->left - 1, in->next[i], 0};
     return true;
 }
 
@@ -166,7 +171,9 @@ static inline void beast_outgoing_add(beast_outgoing *out, const beast_peer *pee
     struct mmsghdr *message = &out->flight->message[at];
     message->msg_len = 0; /* until the kernel says otherwise */
     message->msg_hdr.msg_name = (void *)peer;
-    message->msg_hdr.msg_namelen = peer->any.sa_family == AF_INET ? sizeof peer->v4 : sizeof peer->v6;
+    message->msg_hdr.msg_namelen = sizeof peer->v4;
+    if (__builtin_expect(peer->any.sa_family != AF_INET, 0))
+        message->msg_hdr.msg_namelen = sizeof peer->v6;
     message->msg_hdr.msg_controllen = 0; /* what msg_control points to is for merged ones */
     out->flight->recorded[at] = recorded;
     out->part[at] = (struct iovec){.iov_base = out->end, .iov_len = len};

@@ -97,8 +97,8 @@ static void group_by_peer(beast_incoming *in)
 
 void beast_incoming_begin(beast_incoming *in, uint32_t count)
 {
-    in->count = in->left = count;
-    in->at = in->offset = 0;
+    in->count = count;
+    in->cursor = (beast_incoming_cursor){.left = count};
     group_by_peer(in);
 }
 
@@ -140,7 +140,7 @@ uint32_t beast_incoming_take(beast_incoming *in, beast_datagram out[BEAST_BATCH]
 {
     uint32_t n = 0;
 
-    while (n < BEAST_BATCH && beast_incoming_next(in, &out[n]))
+    while (n < BEAST_BATCH && beast_incoming_next(in, &in->cursor, &out[n]))
         n++;
     return n;
 }

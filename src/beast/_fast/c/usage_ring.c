@@ -126,8 +126,11 @@ void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns)
     uint64_t end = ring->published + n;
 
     for (uint64_t place = ring->published; place < end;) {
-        beast_usage *record = at(ring, place), *stop = ring->record + ring->capacity;
-        for (; record < stop && place < end; record++, place++) {
+        beast_usage *record = at(ring, place);
+        uint64_t left = end - place, to_end = (uint64_t)(ring->record + ring->capacity - record);
+        const beast_usage *stop = record + (left < to_end ? left : to_end);
+        place += (uint64_t)(stop - record);
+        for (; record < stop; record++) {
             record->key_number = 0;
             record->latency_ns = latency_ns;
         }
