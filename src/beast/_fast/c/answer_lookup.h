@@ -26,7 +26,7 @@ static inline void beast_lookup_begin(beast_key_cache *keys, const beast_layout 
         return;
     beast_lookup_aim(layout, req, lookup);
     const beast_slot *slot = beast_layout_fetch(layout, lookup->place_hash);
-    if (!req->many && (!req->has_exchange || (lookup->exchange && lookup->exchange != BEAST_CONSENSUS)))
+    if (!req->many && (!req->has_exchange || lookup->exchange - 1 < BEAST_CONSENSUS - 1))
         lookup->slot = slot;
 }
 

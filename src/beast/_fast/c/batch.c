@@ -246,12 +246,11 @@ static uint32_t __attribute__((noinline)) prepare(beast_batch *batch, uint32_t n
     static_assert(BEAST_BATCH <= 32, "a bit for each");
     const beast_shared *shared = batch->lane->shared;
     const beast_key_table *keys = shared->keys;
-    beast_key_cache *cache = batch->lane->keys;
     uint32_t unseen = 0, dismissed = 0;
 
     for (uint32_t i = 0; i < n; i++) {
         beast_key_search *key = &batch->lookup[i].key;
-        if (!key->literal.ptr || beast_key_recall_inline(cache, keys, key))
+        if (!key->literal.ptr || beast_key_recall_inline(keys, key))
             continue;
         if (!admitted && beast_source_is_over(shared->sources, &batch->datagram[i].peer->any, moment->now_ns) &&
             !grant_doubt(batch, moment->now_ns)) {

@@ -62,7 +62,6 @@ bool beast_key_prefetch(beast_key_cache *cache, beast_slice literal, beast_key_s
     }
     uint64_t hash = hash_of(literal);
     search->literal = literal;
-    search->turn = cache->turn - 1; /* not asked yet */
     search->set = cache->set[hash % BEAST_KEY_SETS];
     search->label = label_of(hash, literal.len);
     __builtin_prefetch(&search->set[0]);
@@ -76,7 +75,8 @@ static inline bool is_known(const entry *seen) { return seen->label && seen->num
 
 bool beast_key_recall(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search)
 {
-    return beast_key_recall_inline(cache, table, search);
+    (void)cache; /* the search knows where in it to look */
+    return search->literal.ptr && beast_key_recall_inline(table, search);
 }
 
 void beast_key_digest(const beast_key_table *table, beast_key_search *search)
@@ -112,11 +112,12 @@ static entry *take_place(beast_key_cache *cache, entry *set, bool known)
     return known ? &set[turn % BEAST_KEY_WAYS] : NULL;
 }
 
-static void remember(beast_key_cache *cache, const beast_key_search *search, uint64_t stamp, uint32_t number)
+static void remember(beast_key_cache *cache, const beast_key_search *search, entry *seen, uint64_t stamp,
+                     uint32_t number)
 {
     if (search->literal.len > BEAST_KEY_LITERAL_MAX)
         return;
-    entry *place = search->entry ? search->entry : take_place(cache, search->set, number != BEAST_KEY_NOBODY);
+    entry *place = seen ? seen : take_place(cache, search->set, number != BEAST_KEY_NOBODY);
     if (!place)
         return;
     place->stamp = stamp;
@@ -126,7 +127,7 @@ static void remember(beast_key_cache *cache, const beast_key_search *search, uin
 }
 
 /* By the shared table. */
-static beast_key *resolve(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search)
+static beast_key *resolve(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search, entry *seen)
 {
     /* Read before looking: a key added meanwhile makes the answer out of date, not wrong for good. */
     uint64_t version = atomic_load_explicit(&table->version, memory_order_acquire);
@@ -136,10 +137,10 @@ static beast_key *resolve(beast_key_cache *cache, const beast_key_table *table, 
     beast_key *key = beast_key_by_digest(table, search->digest);
     if (key && atomic_load_explicit(&key->live, memory_order_acquire)) {
         uint32_t generation = atomic_load_explicit(&key->generation, memory_order_relaxed);
-        remember(cache, search, generation, beast_key_number(table, key));
+        remember(cache, search, seen, generation, beast_key_number(table, key));
         return key;
     }
-    remember(cache, search, version, BEAST_KEY_NOBODY);
+    remember(cache, search, seen, version, BEAST_KEY_NOBODY);
     return NULL;
 }
 
@@ -147,14 +148,13 @@ beast_key *beast_key_find(beast_key_cache *cache, const beast_key_table *table, 
 {
     if (!search->literal.ptr)
         return NULL;
-    if (search->turn != cache->turn)
-        beast_key_recall(cache, table, search);
-    entry *seen = search->entry;
+    /* Also after it was recalled: others of its batch may have taken its place since. */
+    entry *seen = beast_key_recall_inline(table, search);
     beast_key *key = beast_key_recalled(search);
     if (key)
         return key;
     if (seen && seen->number == BEAST_KEY_NOBODY &&
         seen->stamp == atomic_load_explicit(&table->version, memory_order_acquire))
         return NULL;
-    return resolve(cache, table, search);
+    return resolve(cache, table, search, seen);
 }

@@ -32,7 +32,7 @@ static_assert(offsetof(beast_key_entry, literal) % 16 == 0, "its literal is comp
 
 struct beast_key_cache {
     beast_key_entry set[BEAST_KEY_SETS][BEAST_KEY_WAYS];
-    uint32_t turn; /* whose way is taken next; also counts all that were taken */
+    uint32_t turn; /* whose way is taken next */
     beast_key_list touched;
 };
 
@@ -67,19 +67,16 @@ static inline beast_key_entry *beast_key_entry_of(const beast_key_search *search
     return NULL;
 }
 
-static inline bool beast_key_recall_inline(beast_key_cache *cache, const beast_key_table *table, beast_key_search *search)
+/* beast_key_recall, and the entry; NULL: the lane has not seen the literal. */
+static inline beast_key_entry *beast_key_recall_inline(const beast_key_table *table, beast_key_search *search)
 {
-    beast_key_entry *seen = search->literal.ptr ? beast_key_entry_of(search) : NULL;
-    search->turn = cache->turn;
-    search->entry = seen;
-    if (!seen)
-        return false;
-    if (seen->number != BEAST_KEY_NOBODY) {
+    beast_key_entry *seen = beast_key_entry_of(search);
+    if (seen && seen->number != BEAST_KEY_NOBODY) {
         search->record = &table->records[seen->number];
         search->generation = (uint32_t)seen->stamp;
         __builtin_prefetch(search->record);
     }
-    return true;
+    return seen;
 }
 
 #endif

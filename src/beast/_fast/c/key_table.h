@@ -110,10 +110,8 @@ typedef struct beast_key_search {
     beast_slice literal; /* ptr NULL: none that could be a key */
     struct beast_key_entry *set; /* of the cache, where it can be */
     uint32_t label;
-    uint32_t turn;
-    struct beast_key_entry *entry; /* the cache's, as it was at `turn` */
-    beast_key *record;             /* that recalling it named; NULL: none */
-    uint32_t generation;           /* of the record when it was this literal's */
+    uint32_t generation; /* of the record when it was this literal's */
+    beast_key *record;   /* that recalling it named; NULL: none */
     bool hashed; /* `digest` is there */
     uint8_t digest[BEAST_SHA256_LEN];
 } beast_key_search;
