@@ -1,26 +1,37 @@
 """Accounts on the command line, as a script uses them."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+
+from beast.cli.main import run
 
 pytestmark = pytest.mark.integration
 
 
 class Shell:
-    """Runs `beast` on one database."""
+    """Runs `beast` on one database: in processes of its own, or in this one, which spares starting them."""
 
-    def __init__(self, home: Path, url: str) -> None:
-        here = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-        self._environment = {"PATH": "/usr/bin:/bin", "BEAST_HOME": str(home), "DATABASE_URL": url, **here}
+    def __init__(self, home: Path, url: str, *, here: bool) -> None:
+        self._here = here
+        kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        self._environment = {"PATH": "/usr/bin:/bin", "BEAST_HOME": str(home), "DATABASE_URL": url, **kept}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "beast", *arguments]
+        if self._here:
+            out, err = io.StringIO(), io.StringIO()
+            with patch.dict(os.environ, self._environment, clear=True), redirect_stdout(out), redirect_stderr(err):
+                code = run([*arguments])
+            return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
         return subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment, timeout=60)
 
     def rows(self, *arguments: str) -> list[Any]:
@@ -35,7 +46,12 @@ class Shell:
 
 @pytest.fixture
 def shell(new_home: Path, database_url: str) -> Shell:
-    return Shell(new_home, database_url)
+    return Shell(new_home, database_url, here=True)
+
+
+@pytest.fixture
+def outer_shell(new_home: Path, database_url: str) -> Shell:
+    return Shell(new_home, database_url, here=False)
 
 
 def test_a_user_and_their_keys(shell: Shell) -> None:
@@ -78,7 +94,8 @@ def test_the_life_of_a_key(shell: Shell) -> None:
     assert "for ever" in failed.stderr
 
 
-def test_tiers(shell: Shell) -> None:
+def test_tiers(outer_shell: Shell) -> None:
+    shell = outer_shell
     gold = shell.row("tiers", "set", "gold", "--monthly-queries", "70_000", "--per-second", "5", "--burst", "9")
     assert (gold["monthly_queries"], gold["per_second"], gold["burst"], gold["partner"]) == (70_000, 5, 9, False)
     assert shell.row("tiers", "set", "gold", "--monthly-queries", "none")["monthly_queries"] is None
