@@ -43,7 +43,7 @@ def record_hour(folder: Path, per_second: int, markets: int) -> int:
     writer = PartWriter(folder, new_head(clock, version="bench", max_instruments=16_384), max_bytes=1 << 32)
     recorder = Recorder(writer, clock, waiting_max=1 << 30)
     tap = TappedEngine(engine, recorder)
-    tap.set_rules(ttl_ms=13_000, band_bps=1_000, confirmations=2, quorum=2, outlier_bps=100)
+    tap.set_rules(ttl_ms=13_000, band_bps=1_000, confirmations=2, quorum=2, outlier_bps=100, live_without_link_ms=0)
     tap.set_rows([Exchange(exchange.feed, exchange.assets)])
     batch = tap.batch()
     batch.add([(n, f"A{n}", "binance", "USDT", 1, 0, 1, None) for n in range(markets)])

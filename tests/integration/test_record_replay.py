@@ -44,7 +44,7 @@ async def record(folder: Path) -> tuple[int, dict[tuple[str, str], dict[str, obj
     head = new_head(clock, version="test", max_instruments=PLACES)
     recorder = Recorder(PartWriter(folder, head, max_bytes=1 << 26, part_bytes=20_000), clock)
     tap = TappedEngine(engine, recorder)
-    tap.set_rules(ttl_ms=100, band_bps=50, confirmations=2, quorum=2, outlier_bps=10)
+    tap.set_rules(ttl_ms=100, band_bps=50, confirmations=2, quorum=2, outlier_bps=10, live_without_link_ms=0)
     catalogue = Catalogue(tap, max_instruments=PLACES)
     simulator = Simulator(rate=20)
     await simulator.start()

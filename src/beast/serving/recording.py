@@ -62,6 +62,7 @@ class ServedRecording:
             confirmations=parameters.price_confirmations,
             quorum=parameters.consensus_quorum,
             outlier_bps=parameters.consensus_outlier_bps,
+            live_without_link_ms=parameters.live_without_link_ms,
         )
 
     async def watch(self, tell: Callable[[str | None], None]) -> None:

@@ -2,13 +2,14 @@ import random
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from tests.fixtures.feeds import feed, markets
 
 from beast._fast import Engine, Ingest, Plan
 from beast.base.clock import ManualClock
 from beast.base.errors import BeastError
-from beast.feeds.recording.file import Epoch, Event, Frame, find_parts, pack, pack_block, read_blocks
+from beast.feeds.recording.file import Epoch, Event, Frame, Parameters, find_parts, pack, pack_block, read_blocks
 from beast.feeds.recording.recorder import PartWriter, Recorder, new_head
 from beast.feeds.recording.replay import Change, Digest, Replay
 from beast.feeds.recording.tap import TappedEngine
@@ -22,13 +23,13 @@ RULES = {"band_bps": 1000, "confirmations": 2, "quorum": 2, "outlier_bps": 100}
 class Feeding:
     """One connection, by hand, with everything recorded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, live_without_link_ms: int = 0) -> None:
         self.clock = ManualClock()
         self.engine = Engine(node="test", max_instruments=16)
         head = new_head(self.clock, version="1", max_instruments=16)
         self.recorder = Recorder(PartWriter(folder, head, max_bytes=1 << 22), self.clock)
         self.tap = TappedEngine(self.engine, self.recorder)
-        self.tap.set_rules(ttl_ms=5_000, **RULES)
+        self.tap.set_rules(ttl_ms=5_000, live_without_link_ms=live_without_link_ms, **RULES)
         self.tap.set_rows([ROWS])
         batch = self.tap.batch()
         batch.add([(0, "BTC", "test", "USD", 1, 0, 1, None), (1, "ETH", "test", "USD", 1, 0, 1, None)])
@@ -62,6 +63,26 @@ def test_states_change_by_the_recorded_clock_alone(tmp_path: Path) -> None:
     began_ns = ManualClock().wall_ns()
     found = [((change.at_ns - began_ns) // 10**9, change.price, change.state) for change in played(tmp_path)]
     assert found == [(0, "1.50", "live"), (6, "1.50", "quiet"), (19, "1.50", "stale")]
+
+
+@pytest.mark.parametrize("spared_ms", [0, 3_000])
+def test_a_lost_link_is_spared_as_it_was_when_it_was_recorded(tmp_path: Path, spared_ms: int) -> None:
+    feeding = Feeding(tmp_path, live_without_link_ms=spared_ms)
+    feeding.connect()
+    feeding.trade("BTC", "1.50")
+    feeding.tap.link_down(0)
+    feeding.clock.advance(4)
+    feeding.recorder.close()
+    replay = Replay(find_parts([tmp_path]), every_ms=100)
+    told = [(change.at_ns - ManualClock().wall_ns(), change.state) for change in replay.play()]
+    assert [state for _, state in told] == ["live", "stale"]
+    assert spared_ms * 10**6 <= told[1][0] <= spared_ms * 10**6 + 10**8
+    assert replay.engine.peek(0, feeding.clock.monotonic_ns()) == feeding.engine.peek(0, feeding.clock.monotonic_ns())
+
+
+def test_parameters_from_before_links_were_spared_are_read() -> None:
+    old = msgspec.msgpack.encode(["parameters", 7, 13_000, 1000, 2, 2, 100])
+    assert msgspec.msgpack.decode(old, type=Event) == Parameters(7, 13_000, 1000, 2, 2, 100, 0)
 
 
 def test_a_price_forgotten_is_gone(tmp_path: Path) -> None:

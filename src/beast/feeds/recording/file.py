@@ -62,6 +62,7 @@ class Parameters(_Event, frozen=True, tag="parameters"):
     outlier_bps: int
     """The rules of Engine.set_price_rules()."""
     live_without_link_ms: int = 0
+    """How long it is so without its connection; 0 in recordings from before there was such a parameter."""
 
 
 class Rows(_Event, frozen=True, tag="rows"):

@@ -66,7 +66,7 @@ class TappedEngine:
         confirmations: int,
         quorum: int,
         outlier_bps: int,
-        live_without_link_ms: int = 0,
+        live_without_link_ms: int,
     ) -> None:
         """See Engine.set_ttl_ms(), set_price_rules() and set_live_without_link_ms()."""
         rules = band_bps, confirmations, quorum, outlier_bps
