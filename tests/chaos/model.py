@@ -139,8 +139,17 @@ class Model:
             run = self._world.truth.runs[told.exchange, told.asset]
             # Two that spike together confirm each other.
             together = sum(now_ns - spiked_ns < TTL_NS for spiked_ns in self._world.spiked_ns.values())
-            _hold(run > CONFIRMATIONS or together > 1, "a jump waits until it is confirmed")
+            known = run > CONFIRMATIONS or together > 1 or self._is_first(told, made)
+            _hold(known, "a jump waits until it is confirmed")
         return made
+
+    def _is_first(self, told: Told, made: Made) -> bool:
+        """Whether it was no jump for anybody: there was no price before, and no other market has one."""
+        came_ns = made.seen[0][0]
+        truth, quote = self._world.truth, QUOTES[told.exchange]
+        others = [name for name in QUOTES if name != told.exchange and QUOTES[name] == quote]
+        contradicted = any(truth.heard_between(name, told.asset, came_ns - TTL_NS, came_ns) for name in others)
+        return not truth.heard_between(told.exchange, told.asset, 0, came_ns) and not contradicted
 
     def _judge_rest(self, told: Told) -> None:
         received_ns = self._world.clock.monotonic_ns() - told.age_ns

@@ -1,9 +1,11 @@
 """What the exchanges really did: every trade, as it was made, as it was told, and when it came to us."""
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
+
+import msgspec
 
 from beast.feeds.simulator.types import Trade
 
@@ -52,6 +54,8 @@ class Truth:
         self.runs: dict[tuple[str, str], int] = defaultdict(int)
         """How many spiked trades of a market came one after another, the last time that any came."""
         self._spiking: dict[tuple[str, str], bool] = defaultdict(bool)
+        self._heard_ns: dict[tuple[str, str], list[int]] = defaultdict(list)
+        """When trades of a market came, spikes left out."""
         self._by_id: dict[tuple[str, int], Made] = {}
         self._told: dict[tuple[str, str, str], list[tuple[int, Made]]] = defaultdict(list)
         self._history: dict[tuple[str, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
@@ -68,7 +72,7 @@ class Truth:
 
     def heard(self, exchange: str, wire: int, frame: bytes, now_ns: int) -> None:
         there = self.wires[wire]
-        if number := _NUMBER.search(frame):
+        if (number := _NUMBER.search(frame)) and _is_json(frame):  # nobody reads the number of a damaged one
             self._count(there, int(number[1]))
         for word in _IDS.findall(frame):
             made = self._by_id.get((exchange, int(word)))
@@ -78,6 +82,8 @@ class Truth:
             newest = there.newest.get(made.asset)
             if newest is None or made.number > newest.number:
                 there.newest[made.asset] = made
+                if made.told == made.price:
+                    self._heard_ns[exchange, made.asset].append(now_ns)
                 self._follow_spike((exchange, made.asset), spiked=made.told != made.price)
 
     def _follow_spike(self, market: tuple[str, str], *, spiked: bool) -> None:
@@ -90,6 +96,11 @@ class Truth:
         there = self._told.get((exchange, asset, price), ())
         return [made for at_ns, made in there if any(at_ns - at_ns % each == time_ns for each in RESOLUTIONS)]
 
+    def heard_between(self, exchange: str, asset: str, since_ns: int, until_ns: int) -> bool:
+        """Whether a market told a true price at or after the one and before the other."""
+        times = self._heard_ns[exchange, asset]
+        return bisect_left(times, since_ns) < bisect_left(times, until_ns)
+
     def were_last(self, exchange: str, asset: str, since_ns: int, until_ns: int) -> list[str]:
         """The prices that were a market's last at some moment between the two."""
         times, prices = self._history[exchange, asset]
@@ -101,3 +112,11 @@ class Truth:
             there.missing.update(range(there.last + 1, number))
         there.missing.discard(number)
         there.last = number if there.last is None else max(there.last, number)
+
+
+def _is_json(frame: bytes) -> bool:
+    try:
+        msgspec.json.decode(frame)
+    except msgspec.DecodeError:
+        return False
+    return True
