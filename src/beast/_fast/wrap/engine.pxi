@@ -87,7 +87,8 @@ cdef class Engine:
         self.max_instruments = max_instruments
         self.places = {}
         self.answers = <uint32_t *>PyMem_Calloc(max_instruments, sizeof(uint32_t))
-        self._engine = beast_engine_new(&config)
+        with nogil:  # megabytes of tables: who makes one beside a running loop does so on another thread
+            self._engine = beast_engine_new(&config)
         if self._engine is NULL and errno not in (ENOMEM, EINVAL):
             raise OSError(errno, os.strerror(errno), usage_dir)
         self.drained = <uint8_t *>PyMem_Malloc(DRAIN_RECORDS * USAGE_BYTES)

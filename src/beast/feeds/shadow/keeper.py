@@ -20,7 +20,7 @@ from beast.feeds.shadow.change import digest
 from beast.feeds.shadow.observer import Observer, Prices
 from beast.feeds.shadow.ripening import Outlook, Progress, Terms, failure, outlook, ripen
 from beast.feeds.shadow.store import CHANNEL, DraftStore
-from beast.feeds.shadow.trial import Trial
+from beast.feeds.shadow.trial import Trial, engine_for
 from beast.feeds.shadow.types import Draft, DraftDetail, Verdict
 from beast.feeds.store import CHANNEL as ROWS_CHANNEL
 from beast.storage.database import Database, DatabaseUnavailableError
@@ -193,7 +193,10 @@ class Keeper:
                 watch.off = off
                 return
             await self._drop([draft.id])
-            trial = Trial(rows, self._live, urls=self._live.feeds.address, tls=self._live.feeds.tls, clock=self._clock)
+            feeds = self._live.feeds
+            trial = Trial(
+                rows, self._live, await engine_for(rows), urls=feeds.address, tls=feeds.tls, clock=self._clock
+            )
             await trial.start()
         except DatabaseUnavailableError:
             raise

@@ -3,6 +3,7 @@
 The engine is never started: it has no socket and no worker, only a price table.
 """
 
+import asyncio
 import ssl
 
 from beast._fast import Engine
@@ -22,24 +23,17 @@ class Trial:
     Args:
         rows: Them.
         live: What they are compared with.
+        engine: Holds their prices, and nothing else; see engine_for().
         urls: Where to connect instead, for a simulator.
         tls: For wss and https.
         clock: The time.
     """
 
-    def __init__(self, rows: Exchange, live: Prices, *, urls: Urls, tls: ssl.SSLContext, clock: Clock) -> None:
+    def __init__(
+        self, rows: Exchange, live: Prices, engine: Engine, *, urls: Urls, tls: ssl.SSLContext, clock: Clock
+    ) -> None:
         self.rows = rows
-        used = sum(row.enabled for row in rows.assets)
-        engine = Engine(
-            node="shadow",
-            max_keys=1024,
-            max_instruments=max(64, used),
-            udp_buffer=65_536,
-            usage_ring=64,
-            miss_ring=64,
-            http_max_connections=16,
-        )
-        catalogue = Catalogue(engine, max_instruments=max(64, used))
+        catalogue = Catalogue(engine, max_instruments=_places(rows))
         self._feeds = FeedManager(engine, catalogue, urls=urls, clock=clock, tls=tls)
         self._rest = RestPrices(self._feeds.row, clock=clock, urls=urls, tls=tls)
         own = Prices(engine, catalogue, self._feeds)
@@ -61,3 +55,21 @@ class Trial:
         await self.observer.stop()
         await self._rest.close()
         await self._feeds.stop()
+
+
+async def engine_for(rows: Exchange) -> Engine:
+    """An engine for rows on trial, made on another thread: its memory takes some ms to come."""
+    return await asyncio.to_thread(
+        Engine,
+        node="shadow",
+        max_keys=1024,
+        max_instruments=_places(rows),
+        udp_buffer=65_536,
+        usage_ring=64,
+        miss_ring=64,
+        http_max_connections=16,
+    )
+
+
+def _places(rows: Exchange) -> int:
+    return max(64, sum(row.enabled for row in rows.assets))
