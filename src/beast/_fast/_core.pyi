@@ -410,6 +410,12 @@ def take_answers(engine: Engine) -> dict[int, int]:
     An answer with several prices counts for the first of them.
     """
 
+def link_proof(engine: Engine, link: int, now_ns: int) -> tuple[int, int] | None:
+    """(The epoch that the connection began with, ns for which it is proven if nothing more comes); None: it isn't.
+
+    A price is the connection's own when its epoch is not below the first.
+    """
+
 def received_after(engine: Engine, since_ns: int) -> list[int]:
     """The instruments whose price was received later than this."""
 

@@ -163,6 +163,10 @@ cdef extern from "feed_link.h" nogil:
     void beast_link_down(beast_link *link)
     uint32_t beast_link_doubt(beast_link *link)
     beast_link_state beast_link_read(const beast_link *link)
+    ctypedef struct beast_link_proof:
+        uint32_t first
+        int64_t left_ns
+    beast_link_proof beast_link_prove(const beast_link *link, int64_t now_ns)
 
 cdef extern from "price_layout.h" nogil:
     beast_layout *beast_layout_build(const beast_instrument *list, uint32_t n, uint32_t max_instruments)

@@ -49,3 +49,11 @@ uint32_t beast_link_first(const beast_link *link)
 {
     return atomic_load_explicit(&link->first, memory_order_relaxed);
 }
+
+beast_link_proof beast_link_prove(const beast_link *link, int64_t now_ns)
+{
+    bool up = atomic_load_explicit(&link->up, memory_order_relaxed) != 0;
+    int64_t until_ns = atomic_load_explicit(&link->proven_ns, memory_order_relaxed) +
+                       atomic_load_explicit(&link->patience_ns, memory_order_relaxed);
+    return (beast_link_proof){.first = beast_link_first(link), .left_ns = up ? until_ns - now_ns : 0};
+}

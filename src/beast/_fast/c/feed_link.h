@@ -21,4 +21,11 @@ beast_link_state beast_link_read(const beast_link *link);
 /* The epoch that the connection began with. */
 uint32_t beast_link_first(const beast_link *link);
 
+/* What proves what the connection brings. */
+typedef struct beast_link_proof {
+    uint32_t first;  /* as above: stands for the connection */
+    int64_t left_ns; /* until it is no proof any more, unless something comes; not above 0: it is none */
+} beast_link_proof;
+beast_link_proof beast_link_prove(const beast_link *link, int64_t now_ns);
+
 #endif

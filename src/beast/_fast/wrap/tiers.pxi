@@ -28,3 +28,9 @@ def received_after(Engine engine not None, int64_t since_ns) -> list:
         if slot is not NULL and beast_slot_read(slot, &price) and price.received_ns > since_ns:
             found.append(number)
     return found
+
+
+def link_proof(Engine engine not None, link, int64_t now_ns):
+    """(the epoch that the connection began with, ns for which it is proven); None: it isn't."""
+    cdef beast_link_proof proof = beast_link_prove(engine.link_of(link), now_ns)
+    return (proof.first, proof.left_ns) if proof.left_ns > 0 else None
