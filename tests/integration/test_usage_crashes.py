@@ -1,12 +1,10 @@
 """Processes are killed at every step of usage's path; in the end every key's total is what its client received."""
 
 import asyncio
-import contextlib
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,9 +14,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from tests.fixtures import usage_child
+from tests.fixtures.usage_crash import Child, totals
 from tests.fixtures.usage_path import make_pipeline
 
 from beast._fast import Engine, monotonic_ns
@@ -46,80 +44,6 @@ POINTS = [
     "after acknowledge",
 ]
 CONSUMER_POINTS = ["before insert", "before copy", "after copy", "before commit", "after commit"]
-KEYS = (1, 2, 3)
-
-
-class Row(msgspec.Struct):
-    key_id: int
-    answers: int
-
-
-class Child:
-    """One server, and a client that counts what it receives."""
-
-    def __init__(self, url: str, home: Path, point: str = "never", nth: int = 1, queue: Path | None = None) -> None:
-        self.received: Counter[int] = Counter()
-        arguments = [url, str(home), point, str(nth), *([str(queue)] if queue else [])]
-        self.process = subprocess.Popen(
-            [sys.executable, usage_child.__file__, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        self.port = int(line) if line else 0
-
-    def ask(self, times: int) -> None:
-        """Asks so often, several at a time, or until the server is dead; then reads what it had still sent."""
-        with socket.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.connect(("127.0.0.1", self.port))
-            sock.settimeout(0.2)
-            for turn in range(times):
-                burst = 1 + turn % 8
-                for at in range(burst):
-                    with contextlib.suppress(ConnectionRefusedError):
-                        sock.send(b'{"api_key":"tb_%d","asset":"BTC","id":%d}' % (KEYS[(turn + at) % 3], at))
-                if self._receive(sock, burst, turn) < burst and self.process.poll() is not None:
-                    break
-
-    def _receive(self, sock: socket.socket, burst: int, turn: int) -> int:
-        got = 0
-        while got < burst:
-            try:
-                answer = sock.recv(2048)
-            except TimeoutError:
-                break
-            except ConnectionRefusedError:
-                continue
-            assert b'"price":1.5' in answer
-            at = int(answer.rstrip(b" }\n").rsplit(b":", 1)[1])
-            self.received[KEYS[(turn + at) % 3]] += 1
-            got += 1
-        return got
-
-    def stop(self) -> None:
-        """In order."""
-        self.process.communicate(timeout=60)
-        assert self.process.returncode == 0
-
-    def died(self) -> bool:
-        """Whether it has killed itself, as it was told."""
-        return self.process.wait(timeout=60) == -signal.SIGKILL
-
-    def close(self) -> None:
-        """Leaves nothing behind."""
-        self.process.kill()
-        self.process.communicate()
-
-
-async def totals(database: Database) -> list[Counter[int]]:
-    """By key: what rows, hours and batches say; the last only in sum."""
-    rows = await database.fetch(b"SELECT key_id, count(*) AS answers FROM usage_logs GROUP BY key_id", row=Row)
-    hours = await database.fetch(
-        b"SELECT key_id, sum(answers)::bigint AS answers FROM usage_key_hours GROUP BY key_id", row=Row
-    )
-    return [Counter({row.key_id: row.answers for row in each}) for each in (rows, hours)]
 
 
 async def test_a_server_killed_at_any_step_counts_every_answer_once(
