@@ -16,7 +16,7 @@ from beast.usage.sqs import CALLS_AT_ONCE, ENTRIES, MESSAGE_BYTES, Failure, Queu
 from beast.usage.types import BATCH_RECORDS, Batch, Identity, MalformedError
 
 RECORD_ON_THE_WAY = 24
-"""Bytes of a message for each record, amply, Base64 and its share of the names included: usually 9 to 14. A batch that
+"""Bytes of a message for each record, amply, Base64 and its share of the names included: usually 6 to 10. A batch that
 is longer all the same travels in parts."""
 
 log = structlog.get_logger(__name__)
