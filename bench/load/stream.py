@@ -35,7 +35,7 @@ from bench.load.report import keep, machine
 from beast._fast import Engine, monotonic_ns
 from beast.base.clock import SystemClock
 from beast.engine.runtime import Runtime
-from beast.http.protocol import Successor
+from beast.http.extensions import Successor
 from beast.http.server import HttpServer
 from beast.http.stream.admission import admit
 from beast.http.stream.frames import accept_key
