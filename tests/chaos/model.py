@@ -19,9 +19,8 @@ REST_NS: Final = 3 * 10**9
 """So long an answer of REST may have been under way."""
 SKEW_NS: Final = 90 * 10**9
 """So long after a clock was wrong the order of trades may be, where nothing but their times tells it."""
-TRADES_NUMBERED: Final = frozenset({"kraken"})
-FRAMES_NUMBERED: Final = frozenset({"coinbase"})
-"""A frame that comes late is known for it, but whether a later one's trades are newer its clock alone says."""
+NUMBERED: Final = frozenset({"coinbase", "kraken"})
+"""Where the order of trades, or of frames, is known whatever a clock says."""
 _ANSWER: Final = re.compile(
     rb'\{"asset":"(\w+)","price":([0-9.]+),"currency":"(\w+)","exchange":"(\w+)","source":"\w+-(\w+)","timestamp":"'
     rb'([^"]+)"(.*?),"age_ms": *(\d+),"state":"(\w+)","tier":(\d),"node":"chaos"\}'
@@ -125,7 +124,7 @@ class Model:
             newest = self._world.truth.wires[wire.number if wire else 0].newest.get(told.asset, made)
             # Of one moment, in the exchange's own times, any may be the last.
             last = newest.number <= made.number or newest.time_ns // MS == told.time_ns // MS
-            _hold(last or self._is_skewed(told.exchange, TRADES_NUMBERED), "quiet is the last that came")
+            _hold(last, "quiet is the last that came")
         self._in_order(told, made.number)
 
     def _find(self, told: Told, now_ns: int) -> Made:
@@ -181,13 +180,12 @@ class Model:
         before, time_ns = self._newest.get((told.exchange, told.asset), (0, 0))
         # Of one moment, in the exchange's own times, any may be the last.
         older = number < before and told.time_ns < time_ns
-        numbered = TRADES_NUMBERED | FRAMES_NUMBERED
-        _hold(not older or self._is_skewed(told.exchange, numbered), "never older than what was told before")
+        _hold(not older or self._is_skewed(told.exchange), "never older than what was told before")
         self._newest[told.exchange, told.asset] = max((number, told.time_ns), (before, time_ns))
 
-    def _is_skewed(self, exchange: str, numbered: frozenset[str]) -> bool:
+    def _is_skewed(self, exchange: str) -> bool:
         """Whether nobody can be expected to know the order: a clock is wrong that no number corrects."""
-        return exchange not in numbered and self._world.clock.monotonic_ns() - self._world.skewed_ns[exchange] < SKEW_NS
+        return exchange not in NUMBERED and self._world.clock.monotonic_ns() - self._world.skewed_ns[exchange] < SKEW_NS
 
 
 def judge_gaps(world: World, lost: dict[str, list[Wire]], gaps: list[tuple[str, int | None, int | None, str]]) -> None:

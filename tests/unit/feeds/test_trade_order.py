@@ -43,6 +43,10 @@ class Bench:
         frame = msgspec.json.encode({"e": "trade", "s": "A", "p": str(price), "n": number} | told)
         self.ingest.feed(frame, NOW + round(at * S), WALL + round(at * S))
 
+    def state(self, at: float) -> object:
+        held = self.engine.peek(0, NOW + round(at * S))
+        return held and held["state"]
+
     @property
     def price(self) -> str:
         held = self.engine.peek(0, NOW)
@@ -144,3 +148,25 @@ def test_a_symbols_numbers_go_on_over_connections_and_not_over_plans() -> None:
     bench.ingest.set_plan(Plan(compile_plan(feed("ws://127.0.0.1/", sequence_scope="symbol", sequence_path="n"))))
     bench.take(2, 3, None, 7)
     assert bench.price == "3"
+
+
+@pytest.mark.parametrize(
+    ("scope", "number", "state"),
+    [("", 0, "stale"), ("connection", 101, "stale"), ("connection", 99, "quiet"), ("symbol", 99, "quiet")],
+)
+def test_a_trade_that_only_a_clock_calls_older_leaves_the_one_held_in_doubt(
+    scope: Scope, number: int, state: str
+) -> None:
+    bench = Bench(scope)
+    bench.take(0, 1, 0, 100)
+    bench.take(2, 2, -1, number)
+    assert (bench.price, bench.state(2), bench.state(20)) == ("1", "live", state)
+    bench.take(3, 3, 3, 102)
+    assert bench.state(20) == "quiet"
+
+
+@pytest.mark.parametrize(("scope", "state"), [("", "stale"), ("connection", "quiet"), ("symbol", "quiet")])
+def test_the_last_trade_of_a_clock_far_ahead_is_live_but_never_quiet(scope: Scope, state: str) -> None:
+    bench = Bench(scope)
+    bench.take(0, 1, 60, 100)
+    assert (bench.state(1), bench.state(20)) == ("live", state)

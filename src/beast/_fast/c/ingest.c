@@ -160,7 +160,7 @@ static entry *find_wire(beast_ingest *ingest, const beast_slice *symbol)
 }
 
 /* What a trade is to the one that is held. */
-typedef enum news { NEWS, TOLD_AGAIN, OUTDATED } news;
+typedef enum news { NEWS, TOLD_AGAIN, OUTDATED, SEEMS_OUTDATED } news;
 
 /* The smoothed interval between trades and its mean deviation, as RFC 6298 has them for round trips. */
 static void learn_interval(entry *at, int64_t received_ns)
@@ -182,8 +182,9 @@ static news take_in(const beast_ingest *ingest, entry *at, const beast_trade *tr
     beast_rank rank = beast_rank_of(&ingest->extraction, trade, received_ns, wall_ns);
     if (at->price_len && rank.numbers == BEAST_NUMBERS_OF_FRAMES && at->epoch < beast_link_first(ingest->link))
         at->rank.numbers = BEAST_NUMBERS_NONE; /* they begin anew with each connection */
-    if (at->price_len && beast_is_older(&rank, &at->rank))
-        return OUTDATED;
+    beast_order order = at->price_len ? beast_compare(&rank, &at->rank) : BEAST_NEWER;
+    if (order != BEAST_NEWER)
+        return order == BEAST_OLDER ? OUTDATED : SEEMS_OUTDATED;
     bool again = rank.time_ns == at->rank.time_ns && trade->price.len == at->price_len &&
                  memcmp(trade->price.ptr, at->price, at->price_len) == 0;
     if (!again && at->trades++)
@@ -253,7 +254,9 @@ static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_
         beast_follow(&at->numbering, trade->sequence_first, trade->sequence, received_ns, at->instrument, &ingest->gaps);
     news what = take_in(ingest, at, trade, received_ns, wall_ns);
     /* A trade told again proves a price anew, but wasn't received now; nor does it confirm itself. */
-    if (what == OUTDATED || (what == TOLD_AGAIN && at->belief.waiting))
+    if (what == SEEMS_OUTDATED)
+        beast_price_doubt(config->table, at->instrument);
+    if (what >= OUTDATED || (what == TOLD_AGAIN && at->belief.waiting))
         return BEAST_COUNTER_trades_outdated;
     /* What a connection tells first may be older than what REST has told since; what it tells next is new. */
     bool first = at->epoch != ingest->epoch;
@@ -263,6 +266,8 @@ static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_
     if (what == NEWS && !believe(ingest, at, band))
         return BEAST_COUNTER_trades_held;
     publish(ingest, at);
+    if (beast_is_ahead(&at->rank))
+        beast_price_doubt(config->table, at->instrument);
     return BEAST_COUNTER_ws_trades;
 }
 

@@ -26,13 +26,13 @@ static bool is_older_by_time(const beast_rank *come, const beast_rank *held)
     return come->time_ns > come->order_ns || held->time_ns - held->order_ns <= BEAST_AHEAD_NS;
 }
 
-bool beast_is_older(const beast_rank *come, const beast_rank *held)
+beast_order beast_compare(const beast_rank *come, const beast_rank *held)
 {
     if (come->numbers != BEAST_NUMBERS_NONE && come->numbers == held->numbers) {
         if (come->number < held->number && come->received_ns - held->received_ns <= BEAST_LATE_NS)
-            return true;
+            return BEAST_OLDER;
         if (come->number > held->number && come->numbers == BEAST_NUMBERS_OF_TRADES)
-            return false;
+            return BEAST_NEWER;
     }
-    return is_older_by_time(come, held);
+    return is_older_by_time(come, held) ? BEAST_OLDER_BY_CLOCK : BEAST_NEWER;
 }

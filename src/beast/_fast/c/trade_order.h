@@ -33,7 +33,20 @@ typedef struct beast_rank {
 
 /* Of a trade in a frame that was just read. */
 beast_rank beast_rank_of(const beast_extraction *frame, const beast_trade *trade, int64_t received_ns, int64_t wall_ns);
+typedef enum beast_order {
+    BEAST_NEWER,
+    BEAST_OLDER,
+    BEAST_OLDER_BY_CLOCK, /* or the clock was set back, and it is newer */
+} beast_order;
+
 /* Numbers of frames are comparable when both came over one connection. */
-bool beast_is_older(const beast_rank *come, const beast_rank *held);
+beast_order beast_compare(const beast_rank *come, const beast_rank *held);
+
+/* Dated so far ahead by a clock that nothing but it speaks for: when that is set right, trades told before may come again
+ * as the newest. */
+static inline bool beast_is_ahead(const beast_rank *rank)
+{
+    return rank->numbers == BEAST_NUMBERS_NONE && rank->time_ns - rank->order_ns > BEAST_AHEAD_NS;
+}
 
 #endif
