@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 from tests.fixtures.valkey import RealValkey, real_valkey
@@ -11,7 +11,8 @@ from beast._fast import Engine, monotonic_ns
 from beast.base.clock import SystemClock
 from beast.prices.catalogue import Catalogue
 from beast.prices.shared import AT_ONCE, SharedPrices
-from beast.prices.types import Market
+from beast.prices.tiers import Tiers
+from beast.prices.types import Market, Quote
 from beast.storage.valkey import Stored, Valkey, ValkeyUnavailableError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -116,6 +117,62 @@ async def test_one_node_reads_what_another_received(nodes: tuple[Node, Node]) ->
     assert found.price.source == "kraken-rest"
 
 
+class Nobody:
+    """Tier 3 that has nothing to say."""
+
+    async def fetch(self, markets: Sequence[Market], until_ns: int) -> Quote | None:
+        del markets, until_ns
+        return None
+
+
+async def test_a_price_is_live_elsewhere_only_while_its_own_node_vouches_for_it(nodes: tuple[Node, Node]) -> None:
+    writer, reader = nodes
+    clock = SystemClock()
+    tiers = Tiers(reader.engine, reader.catalogue, shared=reader.shared, rest=Nobody(), clock=clock)
+    there, here = writer.catalogue.find("kraken", "A0"), reader.catalogue.find("kraken", "A0")
+    assert there is not None
+    assert here is not None
+
+    async def state() -> object:
+        await tiers.find(["A0"], "kraken", None)
+        held = reader.engine.peek(here.id)
+        return held and held["state"]
+
+    async def until_state(wanted: str) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while await state() != wanted:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+
+    writer.trade("kraken", "A0", "1", age_ns=2 * SECOND)  # longer ago than a proof lasts: it is written anew
+    await until_state("live")
+    writer.engine.link_down(there.link)
+    await until_state("stale")
+    epoch = writer.engine.link_up(there.link, 60 * SECOND, monotonic_ns())
+    writer.trade("okx", "A1", "1")  # so that what is written next is there
+    await reader.until_price("A1", "1")
+    for _ in range(20):
+        assert await state() == "stale"
+        assert await reader.price("A0") is None
+    assert writer.engine.link_state(there.link)[1] == epoch
+    writer.trade("kraken", "A0", "2")
+    await until_state("live")
+    held = reader.engine.peek(here.id)
+    assert held is not None
+    assert held["price"] == "2"
+    await tiers.stop()
+
+
+async def test_a_node_that_dies_vouches_for_nothing(nodes: tuple[Node, Node], server: RealValkey) -> None:
+    writer, reader = nodes
+    writer.trade("kraken", "A0", "1")
+    await reader.until_price("A0", "1")
+    await writer.stop()
+    async with asyncio.timeout(WAIT_S):
+        while await reader.price("A0") is not None:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+    assert server.ask("EXISTS price:A0") == b":1\r\n"
+
+
 async def test_the_asset_has_the_price_of_its_best_exchange(nodes: tuple[Node, Node], server: RealValkey) -> None:
     writer, reader = nodes
     writer.trade("kraken", "A1", "2")
@@ -137,7 +194,7 @@ async def test_what_tier_2_told_or_is_old_is_not_written(nodes: tuple[Node, Node
     writer.trade("okx", "A0", "1", age_ns=14 * SECOND)
     writer.trade("kraken", "A2", "1")
     await reader.until_price("A2", "1")
-    assert server.ask("DBSIZE") == b":2\r\n"
+    assert server.ask("DBSIZE") == b":3\r\n"  # with the proof of its connection
 
 
 async def test_many_prices_go_in_several_pipelines(server: RealValkey) -> None:
@@ -145,7 +202,7 @@ async def test_many_prices_go_in_several_pipelines(server: RealValkey) -> None:
     for number in range(3 * AT_ONCE):
         node.trade("kraken", f"A{number}", "1")
     node.start()
-    await until(lambda: server.ask("DBSIZE") == b":%d\r\n" % (6 * AT_ONCE))
+    await until(lambda: server.ask("DBSIZE") == b":%d\r\n" % (6 * AT_ONCE + 1))
     prices = await asyncio.gather(*(node.price(f"A{number}") for number in range(3 * AT_ONCE)))
     assert set(prices) == {"1"}
     assert int(server.ask("INFO stats").split(b"total_connections_received:")[1].split(b"\r\n")[0]) < 3 * AT_ONCE

@@ -1,8 +1,8 @@
 """Tier 2: the prices that any node of the cluster has received, in Valkey.
 
 Written behind: a task looks which prices have come in since it looked last and writes the newest of each, never on a
-request's way. Read with a few milliseconds of patience. While Valkey is away it is skipped, which is counted and told;
-the task connects again.
+request's way; and, more often, the proofs of the connections that brought them (vouching.py). Read with a few
+milliseconds of patience. While Valkey is away it is skipped, which is counted and told; the task connects again.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from beast.base.clock import Clock
 from beast.prices.catalogue import Catalogue
 from beast.prices.held import held_of
 from beast.prices.types import Instrument
+from beast.prices.vouching import KEY, RENEW_NS, Vouching, proven_for_ns
 from beast.storage.valkey import Stored, Valkey, ValkeyUnavailableError
 
 AT_ONCE: Final = 64
@@ -25,6 +26,7 @@ AT_ONCE: Final = 64
 LATE_MAX: Final = 3
 """So many look-ups in a row without an answer in time, and Valkey counts as away."""
 RECONNECT_S: Final = 1.0
+FOR_EVER: Final = 2**62
 HEARD_NS: Final = 10**9
 """So often it is asked whether it is there, with prices to write or without."""
 
@@ -46,6 +48,11 @@ class SharedPrice(msgspec.Struct, frozen=True):
     """How long ago that was when the node wrote it."""
     ttl_ms: int
     """How long Valkey was told to keep it."""
+    proof: Annotated[str, Meta(pattern=KEY)] | None = None
+    """Where it stands whether the connection that brought it is alive. None: none did, or the node is of a version that
+    doesn't say, and then nobody can call it live."""
+    connection: int = 0
+    """Which one, in the proof's own count."""
 
     @property
     def by_rest(self) -> bool:
@@ -60,6 +67,8 @@ class Found(msgspec.Struct, frozen=True):
     price: SharedPrice
     age_ns: int
     """At least as old as it can be said to be."""
+    until_ns: int
+    """When nothing proves it any more, CLOCK_MONOTONIC; what REST told needs no proof."""
 
 
 class Lookup(Protocol):
@@ -93,10 +102,11 @@ class SharedPrices:
         self._catalogue = catalogue
         self._valkey = valkey
         self._clock = clock
+        self._vouching = Vouching(engine, clock)
         self._report = report
         self._reachable = False
         self._late = 0
-        self._since_ns = self._heard_ns = 0
+        self._since_ns = self._heard_ns = self._flushed_ns = 0
         self._wanted: dict[str, asyncio.Future[Stored | None]] = {}
         self._reads: set[asyncio.Task[None]] = set()
         self.tune(ttl_ms=13_000, timeout_ms=5, flush_ms=250, pool_size=12)
@@ -115,7 +125,20 @@ class SharedPrices:
             self._engine.count("tier2_skipped")
             return None
         stored = await self._read(key_of(asset, exchange))
-        return None if stored is None else found(asset, stored, self._clock.wall_ns())
+        told = found(asset, stored, self._clock.wall_ns()) if stored else None
+        if told is None or told.price.by_rest:
+            return told
+        return await self._proven(told) if told.price.proof else None
+
+    async def _proven(self, told: Found) -> Found | None:
+        """The same, with the time for which the node that received it vouches for it; None: it doesn't."""
+        asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        proof = await self._read(str(told.price.proof))
+        until_ns = asked_ns + proven_for_ns(told.price.connection, proof, asked_wall_ns)
+        if until_ns <= self._clock.monotonic_ns():
+            return None
+        age_ns = told.age_ns + self._clock.monotonic_ns() - asked_ns
+        return msgspec.structs.replace(told, age_ns=age_ns, until_ns=until_ns)
 
     async def run(self) -> None:
         """Keeps connected and writes behind, until cancelled."""
@@ -125,7 +148,7 @@ class SharedPrices:
                     await self._keep_up()
                 except ValkeyUnavailableError as error:
                     self._lost(str(error))
-                await asyncio.sleep(self._flush_s if self._reachable else RECONNECT_S)
+                await asyncio.sleep(min(self._flush_s, RENEW_NS / 1e9) if self._reachable else RECONNECT_S)
         finally:
             await self._valkey.close()
 
@@ -137,12 +160,22 @@ class SharedPrices:
         if not self._reachable:
             # What it missed meanwhile, and all it held if it lost its memory.
             self._since_ns = self._clock.monotonic_ns() - self._ttl_ms * 10**6
+            self._flushed_ns = 0
             self._late, self._reachable = 0, True
             self._report(None)
-        since_ns, self._since_ns = self._since_ns, self._clock.monotonic_ns()
-        numbers = received_after(self._engine, since_ns)
-        for start in range(0, len(numbers), AT_ONCE):
-            await self._valkey.write(self._entries(numbers[start : start + AT_ONCE]))
+        if now_ns - self._flushed_ns >= self._flush_s * 0.9e9:  # rather a little early than a turn late
+            self._flushed_ns = now_ns
+            since_ns, self._since_ns = self._since_ns, self._clock.monotonic_ns()
+            numbers = received_after(self._engine, since_ns)
+            for start in range(0, len(numbers), AT_ONCE):
+                await self._valkey.write(self._entries(numbers[start : start + AT_ONCE]))
+                await self._vouch()
+        await self._vouch()
+
+    async def _vouch(self) -> None:
+        """As soon as prices are there whose connections are new, and four times a second."""
+        if entries := list(self._vouching.entries()):
+            await self._valkey.write(entries)
 
     def _lost(self, reason: str) -> None:
         self._reachable = False
@@ -172,6 +205,9 @@ class SharedPrices:
         if held is None or held.state != "live" or not (held.epoch or held.by_rest):
             return None
         age_ns = max(self._clock.monotonic_ns() - held.received_ns, 0)
+        connection = 0 if held.by_rest else self._vouching.vouch(instrument.link, held.epoch)
+        if not (connection or held.by_rest):
+            return None
         return SharedPrice(
             exchange=instrument.market.exchange,
             currency=instrument.market.currency,
@@ -181,6 +217,8 @@ class SharedPrices:
             received_ns=self._clock.wall_ns() - age_ns,
             age_ms=-(-age_ns // 10**6),
             ttl_ms=self._ttl_ms,
+            proof=self._vouching.key(instrument.link) if connection else None,
+            connection=connection,
         )
 
     def _is_best(self, instrument: Instrument) -> bool:
@@ -250,4 +288,5 @@ def found(asset: str, stored: Stored, wall_ns: int) -> Found | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     by_valkey_ms = price.age_ms + max(price.ttl_ms - stored.left_ms, 0)
-    return Found(asset, price, max(by_valkey_ms * 10**6, wall_ns - price.received_ns))
+    age_ns = max(by_valkey_ms * 10**6, wall_ns - price.received_ns)
+    return Found(asset, price, age_ns, FOR_EVER if price.by_rest else 0)

@@ -16,14 +16,14 @@ from beast.base.clock import Clock
 from beast.base.tasks import Tasks
 from beast.prices.catalogue import Catalogue
 from beast.prices.held import Held, held_of, is_proven
-from beast.prices.shared import Found, Lookup
+from beast.prices.shared import FOR_EVER, Found, Lookup
 from beast.prices.types import Instrument, Market, Quote
 
 REPEAT_NS: Final = 250 * 10**6
 """The slower tiers are asked for one asset at most so often, whatever they said."""
 SETTLE_S: Final = 0.02
 """Who waited for a price is told the tier it came from; whoever asks after this finds it in memory."""
-NO_LIMIT: Final = 2**62
+NO_LIMIT: Final = FOR_EVER
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,17 @@ class _Asked(msgspec.Struct):
     assets: list[str] | None = None
     exchange: str | None = None
     max_age_ms: int | None = None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What a slower tier has said."""
+
+    quote: Quote
+    fresh_ns: int
+    """Since when the TTL counts, CLOCK_MONOTONIC."""
+    until_ns: int
+    """When nothing proves it any more."""
+    by_rest: bool
 
 
 class _Flight:
@@ -74,6 +85,8 @@ class Tiers:
         self._clock = clock
         self._flights: dict[tuple[str, str | None], _Flight] = {}
         self._asked_ns: dict[tuple[str, str | None], int] = {}
+        self._proven: dict[int, _Told] = {}
+        """By instrument, what another node has vouched for."""
         self._tasks = Tasks()
         self._waiting = Tasks()
         self._stopped = False
@@ -84,6 +97,8 @@ class Tiers:
         self._ttl_ns = ttl_ms * 10**6
         self._backfill_ns = backfill_ms * 10**6
         self._wait_ns = wait_ms * 10**6
+        for told in list(self._proven.values()):  # a longer TTL must not outlast the proof
+            self._settle(told, None)
 
     async def stop(self) -> None:
         """Whoever waits is answered with what memory has; from now on nobody waits."""
@@ -182,12 +197,17 @@ class Tiers:
         received_ns = self._clock.monotonic_ns() - found.age_ns
         lag_ns = 0 if price.by_rest else max(price.received_ns - price.time_ns, 0)
         fresh_ns = received_ns - (lag_ns if lag_ns > self._backfill_ns else 0)
-        if found.age_ns > max_age_ns or self._clock.monotonic_ns() - fresh_ns > self._ttl_ns or received_ns <= 0:
+        end_ns = min(found.until_ns, fresh_ns + self._ttl_ns)
+        if found.age_ns > max_age_ns or end_ns <= self._clock.monotonic_ns() or received_ns <= 0:
             return False
         instrument, held = self._current(price.exchange, found.asset)
         if instrument is None or instrument.market.currency != price.currency:
             return False
-        if held is not None and (held.received_ns >= received_ns or is_proven(self._engine, instrument, held)):
+        if held is not None and is_proven(self._engine, instrument, held):
+            return False
+        if held is not None and (held.time_ns, held.price, held.by_rest) == (price.time_ns, price.price, price.by_rest):
+            received_ns = min(received_ns, held.received_ns)  # the very same, vouched for anew
+        elif held is not None and held.received_ns >= received_ns:
             return False
         quote = Quote(
             exchange=price.exchange,
@@ -196,7 +216,7 @@ class Tiers:
             time_ns=price.time_ns,
             received_ns=received_ns,
         )
-        self._publish(instrument, quote, fresh_ns, tier=2, by_rest=price.by_rest)
+        self._publish(instrument, _Told(quote, fresh_ns, found.until_ns, price.by_rest), tier=2)
         return True
 
     def _take_quote(self, quote: Quote) -> bool:
@@ -209,29 +229,35 @@ class Tiers:
             return False
         if held is not None and held.time_ns > quote.time_ns:
             return False
-        self._publish(instrument, quote, quote.received_ns, tier=3, by_rest=True)
+        self._publish(instrument, _Told(quote, quote.received_ns, FOR_EVER, by_rest=True), tier=3)
         return True
 
-    def _publish(self, instrument: Instrument, quote: Quote, fresh_ns: int, *, tier: int, by_rest: bool) -> None:
-        self._hold(instrument, quote, fresh_ns, tier, by_rest)
-        loop = asyncio.get_running_loop()
-        loop.call_later(SETTLE_S, self._settle, quote, fresh_ns, tier, by_rest)
+    def _publish(self, instrument: Instrument, told: _Told, *, tier: int) -> None:
+        self._hold(instrument, told, tier)
+        self._proven.pop(instrument.id, None)
+        if told.until_ns < FOR_EVER:
+            self._proven[instrument.id] = told
+        asyncio.get_running_loop().call_later(SETTLE_S, self._settle, told, tier)
 
-    def _settle(self, quote: Quote, fresh_ns: int, tier: int, by_rest: bool) -> None:  # noqa: FBT001 - a callback
-        """From now on it is memory that answers with this price."""
-        instrument, held = self._current(quote.exchange, quote.asset)
-        if instrument and held and (held.tier, held.received_ns) == (tier, quote.received_ns):
-            self._hold(instrument, quote, fresh_ns, 1, by_rest)
+    def _settle(self, told: _Told, tier: int | None) -> None:
+        """From now on it is memory that answers with this price, if it is still there: from that tier, or from any."""
+        instrument, held = self._current(told.quote.exchange, told.quote.asset)
+        if instrument is None or held is None or held.epoch or held.received_ns != told.quote.received_ns:
+            return
+        if tier in {None, held.tier}:
+            self._hold(instrument, told, 1)
 
-    def _hold(self, instrument: Instrument, quote: Quote, fresh_ns: int, tier: int, by_rest: bool) -> None:  # noqa: FBT001
+    def _hold(self, instrument: Instrument, told: _Told, tier: int) -> None:
+        """It is live until its TTL is over, or the proof, whichever is first."""
+        quote = told.quote
         self._engine.publish(
             instrument.id,
             quote.price,
             quote.time_ns,
             quote.received_ns,
-            fresh_ns=fresh_ns,
+            fresh_ns=min(told.fresh_ns, told.until_ns - self._ttl_ns),
             tier=tier,
-            by_rest=by_rest,
+            by_rest=told.by_rest,
         )
 
     def _current(self, exchange: str, asset: str) -> tuple[Instrument | None, Held | None]:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from beast.prices.shared import SharedPrice, found, key_of
+from beast.prices.shared import FOR_EVER, SharedPrice, found, key_of
 from beast.storage.valkey import Stored
 
 SECOND = 10**9
@@ -58,6 +58,20 @@ def test_a_price_is_never_younger_than_it_can_be(left_ms: int, ahead_s: float, t
 )
 def test_a_value_that_says_nothing_is_none(value: bytes) -> None:
     assert found("BTC", Stored(value, 1), WALL) is None
+
+
+def test_only_what_rest_told_needs_nobody_who_vouches_for_it() -> None:
+    for source, until_ns in (("kraken-rest", FOR_EVER), ("kraken-ws", 0)):
+        value = msgspec.json.encode(msgspec.structs.replace(WRITTEN, source=source))
+        told = found("BTC", Stored(value, 13_000), WALL)
+        assert told is not None
+        assert told.until_ns == until_ns
+
+
+@pytest.mark.parametrize("key", ["price:BTC", "link:0:1", "link:0123456789abcdef:1\n", "link:0123456789abcdef:12345"])
+def test_a_proof_is_looked_for_nowhere_else(key: str) -> None:
+    value = msgspec.json.encode(msgspec.structs.replace(WRITTEN, proof=key))
+    assert found("BTC", Stored(value, 13_000), WALL) is None
 
 
 def test_a_member_that_a_newer_node_adds_is_no_fault() -> None:

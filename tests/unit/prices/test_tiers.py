@@ -10,7 +10,7 @@ from beast._fast import Engine, monotonic_ns
 from beast.base.clock import ManualClock
 from beast.prices.catalogue import Catalogue
 from beast.prices.held import held_of, is_proven
-from beast.prices.shared import Found, SharedPrice
+from beast.prices.shared import FOR_EVER, Found, SharedPrice
 from beast.prices.tiers import SETTLE_S, Tiers
 from beast.prices.types import Instrument, Market, Quote
 
@@ -95,7 +95,15 @@ class House:
     def count(self, name: str) -> int:
         return self.engine.counters()[name]
 
-    def share(self, *, age_ns: int = SECOND, exchange: str = "kraken", asset: str = "BTC", **more: object) -> None:
+    def share(
+        self,
+        *,
+        age_ns: int = SECOND,
+        exchange: str = "kraken",
+        asset: str = "BTC",
+        proven_ns: int = FOR_EVER // 2,
+        **more: object,
+    ) -> None:
         members = {
             "exchange": exchange,
             "currency": "USD",
@@ -107,7 +115,8 @@ class House:
             "ttl_ms": TTL_MS,
             **more,
         }
-        self.shared.found = Found(asset, SharedPrice(**members), age_ns)  # type: ignore[arg-type]
+        until_ns = self.clock.monotonic_ns() + proven_ns
+        self.shared.found = Found(asset, SharedPrice(**members), age_ns, until_ns)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -158,6 +167,33 @@ async def test_a_price_that_rest_brought_to_tier_2_is_fresh_since_it_came(house:
     [answer] = house.engine.ask(b'{"api_key":"k","asset":"BTC"}')
     assert b'"source":"kraken-rest"' in answer
     assert b'"tier":2' in answer
+
+
+async def test_what_another_node_received_is_live_as_long_as_that_node_vouches_for_it(house: House) -> None:
+    def state() -> object:
+        held = house.engine.peek(house.instrument("kraken").id, house.clock.monotonic_ns())
+        assert held is not None
+        return held["state"]
+
+    house.rest.price = None
+    house.share(proven_ns=SECOND)
+    await house.tiers.find(["BTC"], "kraken", None)
+    await asyncio.sleep(2 * SETTLE_S)
+    house.clock.advance(1)
+    assert state() == "live"
+    house.clock.advance(ms=1)
+    assert state() == "stale"
+    house.tiers.tune(ttl_ms=300_000, backfill_ms=5_000, wait_ms=2_000)
+    house.engine.set_ttl_ms(300_000)
+    assert state() == "stale"
+    # The same price, older by now, and vouched for again.
+    house.share(age_ns=3 * SECOND, time_ns=house.clock.wall_ns() - 2 * SECOND - 10**6, proven_ns=SECOND)
+    await house.tiers.find(["BTC"], "kraken", None)
+    assert (state(), house.count("elasticache_hits")) == ("live", 2)
+    house.share(age_ns=2 * SECOND, proven_ns=0)
+    house.clock.advance(ms=1_001)
+    await house.tiers.find(["BTC"], "kraken", None)
+    assert (state(), house.count("elasticache_hits")) == ("stale", 2)
 
 
 async def test_who_asks_later_finds_it_in_memory(house: House) -> None:
