@@ -36,6 +36,12 @@ _CREDENTIALS = re.compile(r"Token|Credential|Signature|UnrecognizedClient|Reques
 _NOT_THE_MESSAGE = re.compile(r"Throttl|OverLimit|Denied|Security|KMS|Kms|Queue|Internal|Unavailable|Expired|Token")
 """In an entry's code: the sender may be at fault, but this message is not, and will be taken when that is mended."""
 
+_TODO = {
+    "NoRegionError": "set AWS_REGION",
+    "NoCredentialsError": "give the task a role, or set AWS_PROFILE or keys",
+    "AWS.SimpleQueueService.NonExistentQueue": "check usage_queue_url",
+}
+
 _T = TypeVar("_T")
 
 
@@ -43,7 +49,7 @@ class QueueError(BeastError):
     """The queue did not do it, or nobody knows whether it has."""
 
     def __init__(self, what: str, *, code: str, where: str) -> None:
-        super().__init__(what, where=where)
+        super().__init__(what, where=where, todo=_TODO.get(code, ""))
         self.code = code
         """SQS's own name of it, or the class of the client's exception."""
 
