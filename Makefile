@@ -19,7 +19,7 @@ demo: $(VENV)/.built ## start a server with simulated exchanges and show live pr
 
 test: $(VENV)/.built ## every test: Python, C, the server from outside
 	$(MAKE) --no-print-directory --silent -C tests/c test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 unit: $(VENV)/.built ## the fast tests only
 	$(BIN)/python -m pytest tests/unit tests/project $(ARGS)

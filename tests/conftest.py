@@ -9,11 +9,30 @@ from pathlib import Path
 import pytest
 import structlog
 
+# xdist comes without type information.
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
 pytest_plugins = ["tests.fixtures.postgres"]
 
 MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 """Bytes that all databases, homes and spools of a run find room in."""
+
+TOGETHER = ("tests/acceptance/", "tests/chaos/")
+"""A file of these folders is one worker's: its tests share a server, or look at what the others have come to."""
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out whole files of some folders, and everything else test by test."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("::", 1)[0] if nodeid.startswith(TOGETHER) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
+    """For `--dist loadscope`."""
+    return ByFile(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_configure() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
+pytestmark = pytest.mark.acceptance
 
 PORTS = ("http", "health", "udp", "report-http", "report-health", "report-udp")
 Server = Any

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-prices")]
+pytestmark = pytest.mark.acceptance
 
 Server = Any
 """`Running` of conftest.py."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
+pytestmark = pytest.mark.acceptance
 
 
 def test_a_recording_server_is_replayed(start: Callable[..., Any], tmp_path: Path) -> None:

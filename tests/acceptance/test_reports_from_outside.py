@@ -19,7 +19,7 @@ import openpyxl
 import pypdf
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-reports")]
+pytestmark = pytest.mark.acceptance
 
 BEAST = Path(sys.executable).with_name("beast")
 ASKED = 60

@@ -14,7 +14,7 @@ from tests.fixtures.exchange import running_exchange
 from beast.feeds.rows.files import Exchange, read_rows, write_toml
 from beast.feeds.types import Condition, Feed, Mapping
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-life")]
+pytestmark = pytest.mark.acceptance
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TOLD = {

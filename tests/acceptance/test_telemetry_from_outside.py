@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-telemetry")]
+pytestmark = pytest.mark.acceptance
 
 Server = Any
 """`Running` of conftest.py."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.fixtures.valkey import RealValkey, real_valkey
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-tiers")]
+pytestmark = pytest.mark.acceptance
 
 ROWS = """
 [feed]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("acceptance-watching")]
+pytestmark = pytest.mark.acceptance
 
 
 def test_health_and_why_of_a_running_server(start: Callable[..., Any]) -> None:
