@@ -1,6 +1,7 @@
 """Server, consumer and queue die at every step of the way through SQS; the totals are what the client received."""
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.fixtures import usage_child
@@ -50,10 +50,11 @@ def in_queue(emulator: Emulator, url: str) -> int:
     return int(told["ApproximateNumberOfMessages"]) + int(told["ApproximateNumberOfMessagesNotVisible"])
 
 
-def until_empty(emulator: Emulator, url: str) -> None:
+def until_empty(emulator: Emulator, url: str, consumer: subprocess.Popen[str] | None = None) -> None:
     """Waits until somebody has emptied the queue."""
     begun = time.monotonic()
     while in_queue(emulator, url):
+        assert consumer is None or consumer.poll() is None, "the consumer has ended"
         assert time.monotonic() - begun < LIMIT_S
         time.sleep(0.05)
 
@@ -191,13 +192,14 @@ def test_a_consumer_is_stopped_by_a_signal_when_it_has_booked_what_it_had(
     database_url: str, emulator: Emulator, tmp_path: Path
 ) -> None:
     url = emulator.make_queue("stopped")
-    environment: dict[str, Any] = {"DATABASE_URL": database_url, "BEAST_HOME": str(tmp_path), **CREDENTIALS}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BEAST_")}
+    environment = {**kept, "DATABASE_URL": database_url, "BEAST_HOME": str(tmp_path)}
     beast = [str(Path(sys.executable).with_name("beast")), "consume", "--queue-url", url]
     with subprocess.Popen(beast, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             for _ in range(3):
                 emulator.client.send_message(QueueUrl=url, MessageBody="no envelope")
-            until_empty(emulator, url)
+            until_empty(emulator, url, process)
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=LIMIT_S)
         finally:
