@@ -37,6 +37,10 @@ WHERE place <= %(top)s
 ORDER BY array_position(ARRAY['all', 'day', 'asset', 'key', 'source', 'node', 'protocol'], dimension),
     CASE WHEN dimension = 'day' THEN value END, place;
 
+-- name: room
+-- To sort a period once for each grouping wants more room than most statements need.
+SELECT set_config('work_mem', '64MB', true) IS NOT NULL AS done;
+
 -- name: rollup
 SELECT day, dimension, value, answers, prices, from_memory, hit_rate::float8, live, stale, keys, assets,
     latency_ns[1] AS p50_ns, latency_ns[2] AS p95_ns, latency_ns[3] AS p99_ns

@@ -42,7 +42,9 @@ class InsightStore:
         """All groupings of a period in one statement."""
         began = time.perf_counter()
         values = {"since": since, "until": until, "top": top}
-        groups = await self._database.fetch(_QUERIES["summary"], values, row=Group)
+        async with self._database.transaction() as connection:
+            await connection.execute(_QUERIES["room"])
+            groups = await rows_of(connection, _QUERIES["summary"], values, row=Group)
         took_ms = round((time.perf_counter() - began) * 1e3, 3)
         return Summary(since=since, until=until, groups=groups, took_ms=took_ms)
 
