@@ -270,6 +270,21 @@ class Bill:
 
     def __init__(self) -> None:
         """To be made when the request has come: from here on it is timed."""
+    @property
+    def due(self) -> bool:
+        """Whether an answer with a price is neither paid nor dropped."""
+    def deliver(self, fd: int, answer: bytes) -> int:
+        """Sends the whole answer by a stream's socket, and pays at the very moment when the kernel has all of it.
+
+        A process that is killed has counted it if and only if it was sent.
+
+        Returns:
+            How many bytes the kernel has taken. Fewer than all: the reader is slow, and the bill is still to be paid
+            when the rest is sent. -1: the client is gone.
+
+        Raises:
+            ValueError: nothing is due, or the answer is empty.
+        """
     def pay(self) -> None:
         """The answer is on its way: it counts. Nothing is due for an answer without a price, or a second time."""
     def drop(self) -> None:

@@ -440,5 +440,7 @@ cdef extern from "engine.h" nogil:
                             const beast_moment *moment, uint8_t *out, beast_reply *reply,
                             beast_usage *bill)
     void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns)
+    ssize_t beast_engine_deliver(beast_engine *engine, const beast_usage *bill, int64_t received_ns, int fd,
+                                 uint8_t *bytes, uint32_t len)
     void beast_engine_forgive(beast_engine *engine, const beast_usage *bill)
     beast_status beast_engine_resume(beast_engine *engine, const beast_miss *miss, const beast_moment *moment)

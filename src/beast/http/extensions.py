@@ -22,6 +22,6 @@ HAND_ON = "beast.hand_on"
 """The ASGI extension by which a route gives its connection away: `call` takes a Successor and the response's head."""
 
 OWE = "beast.owe"
-"""The ASGI extension by which a route bills its answer: paid once that is written, dropped if the client is gone."""
+"""The ASGI extension by which a route bills its answer: paid when the kernel has it, dropped if the client is gone."""
 
 HandOn = Callable[[Successor, int, Iterable[tuple[bytes, bytes]]], bool]

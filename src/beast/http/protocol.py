@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from beast._fast import Bill
+from beast.http.delivery import Delivery, Unsent
 from beast.http.errors import (
     BAD_HOST,
     BAD_REQUEST,
@@ -91,7 +92,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._ended = False
         self._refusal: Fault | None = None
         self._closing = False
-        self._bill: Bill | None = None
+        self._delivery: Delivery | None = None
+        self._unsent = Unsent()
         self._watched = (0, Owed.NOTHING)
         self._read_clock: asyncio.TimerHandle | None = None
         self._send_clock: asyncio.TimerHandle | None = None
@@ -115,8 +117,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops every clock."""
         self._closing = True
-        if self._bill is not None:
-            self._bill.drop()
+        if self._delivery is not None:
+            self._delivery.drop()
+        self._unsent.lost()
         if self._source is not None:
             self._gate.leave(self._source)
         self._stop_reading_clock()
@@ -264,14 +267,15 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client has caught up."""
         super().resume_writing()
         self._stop_sending_clock()
+        self._unsent.sent()
 
     # Answering and refusing
 
     def on_response_complete(self) -> None:
         """Starts the next pipelined request, or tells the refusal that waited for its turn."""
-        if self._bill is not None:
-            self._bill.pay()
-            self._bill = None
+        if self._delivery is not None:
+            self._delivery.finish()
+            self._delivery = None
         self._unanswered -= 1
         super().on_response_complete()
         if self._refusal is not None and not self._unanswered and not self._closing:
@@ -280,8 +284,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _owe(self, cycle: RequestResponseCycle, bill: Bill) -> None:
         if cycle.disconnected or self.transport.is_closing():
             bill.drop()
-        else:
-            self._bill = bill
+        elif bill.due:
+            self._delivery = cycle.transport = Delivery(cycle, bill, self._unsent)  # type: ignore[assignment]
 
     def _hand_on(
         self, cycle: RequestResponseCycle, successor: Successor, status: int, headers: Iterable[tuple[bytes, bytes]]

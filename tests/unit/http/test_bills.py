@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from typing import Any
 
@@ -105,6 +105,90 @@ async def test_a_client_that_is_gone_pays_nothing(port: int, tiers: SlowTiers, s
     assert services.engine.drain_usage() == (b"", [])
     assert left(services.engine) == 2
     other.close()
+
+
+class SlowReader:
+    """A client that reads when it is told to, of whose answers the kernel takes few."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            self.sock = socket.socket()
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self.sock.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+        self.sock.settimeout(0)
+        accepted.settimeout(0)
+        server.adopt(accepted.detach(), b"")
+
+    async def ask(self, times: int) -> None:
+        request = b"GET /price?asset=BTC HTTP/1.1\r\nHost: x\r\nX-API-Key: tb_slow\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(self.sock, request * times)
+
+    async def read(self, answers: int) -> None:
+        """So many of them."""
+        data = b""
+        while data.count(b'"price":') < answers:
+            data += await asyncio.get_running_loop().sock_recv(self.sock, 1 << 16)
+
+
+class Paid:
+    """How many answers have been paid."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.answers = 0
+
+    def count(self) -> int:
+        self.answers += sum(answers for _, answers in self._engine.drain_usage()[1])
+        return self.answers
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - nobody raises an event
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def slow(services: Services) -> AsyncIterator[SlowReader]:
+    services.engine.put_key(sha256(b"tb_slow").digest(), 10, per_second=0, burst=0, allowance=400)
+    server = HttpServer(build_app(services, "an-admin-key-of-the-tests"))
+    await server.start()
+    reader = SlowReader(server)
+    await until(lambda: server.connections == 1)
+    yield reader
+    reader.sock.close()
+    await server.stop(grace_s=1)
+
+
+async def test_what_a_slow_reader_takes_later_counts_later(slow: SlowReader, services: Services) -> None:
+    paid = Paid(services.engine)
+    await slow.ask(100)
+    await until(lambda: paid.count() > 0)
+    assert paid.count() < 100, "the kernel has no room for them"
+    await slow.read(100)
+    await until(lambda: paid.count() == 100)
+    await slow.ask(1)
+    await slow.read(1)
+    await until(lambda: paid.count() == 101)
+
+
+async def test_what_a_slow_reader_never_takes_costs_nothing(slow: SlowReader, services: Services) -> None:
+    paid = Paid(services.engine)
+    await slow.ask(100)
+    await until(lambda: paid.count() > 0)
+    slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    slow.sock.close()
+    await until(lambda: slow.server.connections == 0)
+    taken, left_over = paid.count(), 0
+    while services.engine.query(b"tb_slow", ["BTC"], many=False)[0] == 200:
+        left_over += 1
+    assert left_over == 400 - taken
+    assert taken < 100
 
 
 async def test_a_bill_is_for_one_answer(services: Services) -> None:

@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "usage_send.h"
+
 #define HANDOVER_RING 1024
 
 static bool config_is_good(const beast_engine_config *config)
@@ -190,11 +192,9 @@ void beast_engine_query(beast_engine *engine, const beast_request *req, beast_qu
     beast_usage_wake(lane->usage, lane->shared->usage_fd);
 }
 
-void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns)
+static void publish_bill(beast_lane *lane, bool claimed, int64_t received_ns)
 {
-    beast_lane *lane = engine->own->lane;
-
-    if (!beast_usage_claim_again(lane->usage, bill)) {
+    if (!claimed) {
         beast_usage_lose(lane->usage);
         beast_count(&lane->counters, BEAST_COUNTER_usage_lost, 1);
         return;
@@ -202,6 +202,31 @@ void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t rec
     beast_usage_received(lane->usage, received_ns);
     beast_lane_sent(lane, 1);
     beast_usage_wake(lane->usage, lane->shared->usage_fd);
+}
+
+void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns)
+{
+    beast_lane *lane = engine->own->lane;
+
+    publish_bill(lane, beast_usage_claim_again(lane->usage, bill), received_ns);
+}
+
+ssize_t beast_engine_deliver(beast_engine *engine, const beast_usage *bill, int64_t received_ns, int fd, uint8_t *bytes,
+                             uint32_t len)
+{
+    beast_lane *lane = engine->own->lane;
+    bool claimed = beast_usage_claim_again(lane->usage, bill);
+
+    beast_usage_flight(lane->usage)->end[0] = len;
+    ssize_t sent = beast_usage_send(lane->usage, fd, bytes, len, claimed, MSG_DONTWAIT);
+    if (sent == (ssize_t)len) {
+        publish_bill(lane, claimed, received_ns);
+        return sent;
+    }
+    int error = errno;
+    if (claimed)
+        beast_usage_drop(lane->usage, 1);
+    return sent < 0 && (error == EAGAIN || error == EINTR) ? 0 : sent;
 }
 
 void beast_engine_forgive(beast_engine *engine, const beast_usage *bill)

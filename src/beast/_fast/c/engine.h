@@ -2,6 +2,8 @@
 #ifndef BEAST_ENGINE_H
 #define BEAST_ENGINE_H
 
+#include <sys/types.h>
+
 #include "answer.h"
 #include "http_io.h"
 #include "udp_io.h"
@@ -71,6 +73,10 @@ void beast_engine_query(beast_engine *engine, const beast_request *req, beast_qu
                         beast_usage *bill);
 /* The answer is on its way: publishes the record. `received_ns` (CLOCK_MONOTONIC) is when its request came. */
 void beast_engine_pay(beast_engine *engine, const beast_usage *bill, int64_t received_ns);
+/* The same at the very moment when it leaves: sends an answer, whole, by a stream. Returns how many bytes the kernel has
+ * taken: all of them, and the record is published; fewer, none perhaps, and the bill is still open; -1: the client is gone. */
+ssize_t beast_engine_deliver(beast_engine *engine, const beast_usage *bill, int64_t received_ns, int fd, uint8_t *bytes,
+                             uint32_t len);
 /* It never will be: gives back what it took from its key's allowance. */
 void beast_engine_forgive(beast_engine *engine, const beast_usage *bill);
 /* Asks a parked request again and sends the answer by its lane's socket. Main thread only. */

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "usage_send.h"
 #include "worker.h"
 
 /* Bytes of one connection on their way through one round: all that came in, how much of it is answered, and what
@@ -15,20 +16,6 @@ typedef struct turn {
     uint32_t out_len;
     bool failed; /* the client is gone */
 } turn;
-
-/* As send, but that the kernel writes what it took to where it is found after a crash; the first `owed` unsent usage
- * records go along, their answers' ends are in the lane's flight. That costs some 200 ns, so it is done for a reason. */
-static ssize_t send_recorded(beast_http *http, int fd, uint8_t *bytes, uint32_t len, uint32_t owed)
-{
-    beast_usage_ring *ring = http->lane->usage;
-    if (owed == 0 || !beast_usage_outlives(ring))
-        return send(fd, bytes, len, MSG_NOSIGNAL);
-    struct mmsghdr *message = &beast_usage_flight(ring)->message[BEAST_FLIGHT_SPARE];
-    http->piece = (struct iovec){.iov_base = bytes, .iov_len = len};
-    *message = (struct mmsghdr){.msg_hdr = {.msg_iov = &http->piece, .msg_iovlen = 1}};
-    beast_usage_sending(ring, beast_flight_stream(owed));
-    return sendmmsg(fd, message, 1, MSG_NOSIGNAL) > 0 ? (ssize_t)message->msg_len : -1;
-}
 
 /* An answer is paid for once the kernel has its last byte. */
 static void book(beast_lane *lane, uint32_t sent)
@@ -45,7 +32,8 @@ static void send_answers(beast_http *http, const beast_http_conn *conn, turn *no
 {
     if (now->out_len == 0)
         return;
-    ssize_t sent = send_recorded(http, conn->fd, http->out, now->out_len, beast_usage_unsent(http->lane->usage));
+    beast_usage_ring *ring = http->lane->usage;
+    ssize_t sent = beast_usage_send(ring, conn->fd, http->out, now->out_len, beast_usage_unsent(ring), 0);
     now->failed = sent < 0 && errno != EAGAIN && errno != EINTR;
     book(http->lane, sent > 0 ? (uint32_t)sent : 0);
     if (sent <= 0)
@@ -222,7 +210,7 @@ static ssize_t send_again(beast_http *http, const beast_http_conn *conn)
     beast_http_unsent *unsent = conn->unsent;
     uint32_t at = conn->unsent_at, claimed = claim_again(lane, unsent, at);
     beast_usage_received(lane->usage, unsent->received_ns);
-    ssize_t sent = send_recorded(http, conn->fd, unsent->bytes + at, conn->unsent_len - at, claimed);
+    ssize_t sent = beast_usage_send(lane->usage, conn->fd, unsent->bytes + at, conn->unsent_len - at, claimed, 0);
     int error = errno;
     book_again(lane, unsent, claimed, at + (sent > 0 ? (uint32_t)sent : 0));
     beast_usage_received(lane->usage, http->moment.now_ns);

@@ -15,7 +15,6 @@ struct beast_http {
     beast_http_pool pool;
     beast_http_heads heads;
     beast_http_request request;
-    struct iovec piece; /* the one that is being sent */
     uint8_t scratch[BEAST_HTTP_HEAD_MAX];
     uint8_t in[BEAST_HTTP_READ];
     uint8_t out[BEAST_HTTP_WRITE];

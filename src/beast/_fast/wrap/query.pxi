@@ -11,7 +11,7 @@ cdef class Bill:
     cdef beast_engine *_engine
     cdef beast_usage record
     cdef int64_t received_ns
-    cdef bint due
+    cdef readonly bint due
 
     def __cinit__(self):
         self.received_ns = beast_moment_now().now_ns
@@ -20,6 +20,16 @@ cdef class Bill:
         if self.due:
             self.due = False
             beast_engine_pay(self._engine, &self.record, self.received_ns)
+
+    def deliver(self, int fd, bytes answer) -> int:
+        if not self.due:
+            raise ValueError("nothing is due")
+        between("answer", len(answer), 1, UINT32_MAX)
+        cdef ssize_t taken = beast_engine_deliver(self._engine, &self.record, self.received_ns, fd,
+                                                  <uint8_t *>PyBytes_AsString(answer), <uint32_t>len(answer))
+        if taken == len(answer):
+            self.due = False
+        return taken
 
     def drop(self) -> None:
         if self.due:
