@@ -99,7 +99,7 @@ class Stage:
     def wait_until_booked(self) -> None:
         """Until the server has nothing left that is not in the tables, and its consumers have nothing to do."""
         begun = time.monotonic()
-        while any(self.queue.glob("*.json")) or self._admin("GET", "/admin/usage?days=1")["pending"]:
+        while any(self.queue.glob("[!.]*.json")) or self._admin("GET", "/admin/usage?days=1")["pending"]:
             if time.monotonic() - begun > BOOK_S:
                 raise SystemExit("usage was not booked in time")
             self._watch_consumers()
