@@ -60,9 +60,8 @@ class Node:
             clock=clock,
             report=self.health.__setitem__,
             note=lambda action, details: self.noted.append((action, details)),
-            minute_s=MINUTE_S,
         )
-        self.keeper.tune(Parameters(shadow_minutes=2, shadow_fall_back_minutes=2))
+        self.keeper.tune(Parameters(shadow_minute_s=1, shadow_minutes=2, shadow_fall_back_minutes=2))
         self.tasks = Tasks()
 
     async def start(self) -> None:
@@ -282,9 +281,9 @@ async def test_what_goes_live_while_the_server_stops_is_noted_all_the_same(node:
 async def test_a_draft_outlives_the_server_and_only_one_node_runs_it(
     node: Node, database: Database, simulator: Simulator
 ) -> None:
-    node.keeper.tune(Parameters(shadow_minutes=6))
+    node.keeper.tune(Parameters(shadow_minute_s=1, shadow_minutes=6))
     other = Node(database, simulator)
-    other.keeper.tune(Parameters(shadow_minutes=6))
+    other.keeper.tune(Parameters(shadow_minute_s=1, shadow_minutes=6))
     await other.start()
     try:
         made = await start(node, binance())

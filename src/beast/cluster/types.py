@@ -112,6 +112,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     shadow_minutes: Annotated[
         int, Meta(ge=1, le=10_080, description="For so many minutes in a row a draft must agree before it goes live")
     ] = 10
+    shadow_minute_s: Annotated[
+        int, Meta(ge=1, le=60, description="How many seconds make one of these minutes; fewer are for trying it out")
+    ] = 60
     shadow_fall_back_minutes: Annotated[
         int,
         Meta(ge=0, le=1_440, description="After so many bad minutes in a row a draft gone live is undone; 0: never"),

@@ -46,6 +46,8 @@ class Parameters(Protocol):
     @property
     def shadow_minutes(self) -> int: ...  # noqa: D102
     @property
+    def shadow_minute_s(self) -> int: ...  # noqa: D102
+    @property
     def shadow_fall_back_minutes(self) -> int: ...  # noqa: D102
     @property
     def shadow_watch_minutes(self) -> int: ...  # noqa: D102
@@ -81,7 +83,6 @@ class Keeper:
         clock: The time.
         report: Told by part what is wrong, or None when it is well again.
         note: Told of every change of rows made here, for the audit log: what was done, and details.
-        minute_s: How long a minute takes, in seconds; tests are in a hurry.
     """
 
     def __init__(
@@ -92,7 +93,6 @@ class Keeper:
         clock: Clock,
         report: Callable[[str, str | None], None],
         note: Callable[[str, Mapping[str, object]], None],
-        minute_s: float = 60.0,
     ) -> None:
         self.store = DraftStore(database)
         self._live = live
@@ -100,7 +100,6 @@ class Keeper:
         self._clock = clock
         self._report = report
         self._note = note
-        self._minute_ns = round(minute_s * 1e9)
         self._parameters: Parameters
         self._changed = asyncio.Event()
         self._leads = False
@@ -116,6 +115,10 @@ class Keeper:
         self._parameters = new
         for watch in self._watches.values():
             self._tune(watch)
+
+    @property
+    def _minute_ns(self) -> int:
+        return self._parameters.shadow_minute_s * 10**9
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -258,7 +261,7 @@ class Keeper:
         before = Progress()
         if draft.tested == tested:
             before = Progress(draft.agreed, frozenset(draft.proven), draft.judged_at)
-        progress = ripen(before, verdict, timedelta(microseconds=self._minute_ns / 1e3))
+        progress = ripen(before, verdict, timedelta(seconds=self._parameters.shadow_minute_s))
         terms = Terms(draft.minutes or self._parameters.shadow_minutes, draft.auto)
         ahead = outlook(progress, verdict, terms)
         if watch.off and ahead.ripe and not ahead.waits_for:
