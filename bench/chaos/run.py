@@ -4,12 +4,14 @@
     python -m bench.chaos.run --seeds 50 --first 2000 --no-keep
     python -m bench.chaos.run --seed 17       one of them again, with its log
 
+SIGINT or SIGTERM ends it behind the seed that is played; what was run by then is kept.
 Exit code 0: nobody was lied to; 1: somebody was.
 """
 
 import argparse
 import gc
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -32,6 +34,10 @@ def main() -> int:
     # What is loaded stays, and what a seed remembers goes at its end: to look through it meanwhile takes a tenth more.
     gc.freeze()
     gc.disable()
+    ended: list[int] = []
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: ended.append(number))
+    number = 0
     for number, seed in enumerate(seeds, 1):
         played = play(seed)
         gc.collect()
@@ -45,10 +51,12 @@ def main() -> int:
             print(played, dict(played.faults), played.states, f"{played.wires} connections, {played.gaps} gaps")
         if number % 50 == 0:
             print(f"{number} seeds, {len(lies)} lies, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        if ended:
+            break
     record = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "first": seeds[0],
-        "seeds": len(seeds),
+        "seeds": number,
         "lies": lies,
         "answers": answers,
         "refusals": refusals,
