@@ -1,7 +1,8 @@
 """Empties the workers' usage rings in time, into the spool, to the last record.
 
 A record's place in its ring is given back only when the record is in the spool: until then, it is the ring's file that
-outlives a killed process.
+outlives a killed process. A disk that is slow to sync holds up nobody but the batches that wait for it: draining goes
+on meanwhile, on threads of its own.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -31,6 +33,8 @@ FULL_S = 0.5
 """A spool that was full is tried again so much later."""
 
 log = structlog.get_logger(__name__)
+
+_Result = TypeVar("_Result")
 
 
 class Rings(Protocol):
@@ -100,6 +104,10 @@ class Drainer:
         self._stopping = False
         self._half_full = asyncio.Event()
         self._spooling = asyncio.Lock()
+        self._syncing = asyncio.Lock()
+        self._sync_task: asyncio.Task[None] | None = None
+        # One that writes and one that syncs. The loop's own may all be waiting for the disk.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="usage-spool")
         self.tune(Parameters())
 
     def tune(self, parameters: Parameters) -> None:
@@ -122,7 +130,11 @@ class Drainer:
             await asyncio.wait({self._task})
         while self.drain():
             pass
-        return await self.flush()
+        flushed = await self.flush()
+        if self._sync_task is not None:
+            await asyncio.wait({self._sync_task})
+        self._threads.shutdown(wait=False)
+        return flushed
 
     def drain(self) -> int:
         """Takes what is in the rings now; returns how many records it was."""
@@ -144,7 +156,7 @@ class Drainer:
             if not chunks:
                 return True
             try:
-                written = await asyncio.to_thread(self._write, chunks)
+                written = await self._on_thread(lambda: self._write(chunks))
             except SpoolFullError as error:
                 self._held.extendleft(reversed(chunks))
                 self._count("usage_spool_full", 1)
@@ -158,18 +170,37 @@ class Drainer:
     async def flush(self) -> bool:
         """Spools, and makes all that is in the spool the disk's; False when there was no room or the disk failed."""
         room = await self.spool()
-        if self._unsynced:
-            unsynced = self._unsynced
-            try:
-                await asyncio.to_thread(self._spool.sync)
-            except OSError as error:
-                self._report(f"the spool can't be synced: {error.strerror}")
-                return False
-            self._unsynced -= unsynced
-            self._flushed()
-        if room:
+        synced = await self._sync()
+        if room and synced:
             self._report(None)
-        return room
+        return room and synced
+
+    async def _sync(self) -> bool:
+        """Makes all that is in the spool the disk's; False when the disk failed."""
+        async with self._syncing:
+            unsynced = self._unsynced
+            if unsynced:
+                try:
+                    await self._on_thread(self._spool.sync)
+                except OSError as error:
+                    self._report(f"the spool can't be synced: {error.strerror}")
+                    return False
+                self._unsynced -= unsynced
+                self._flushed()
+            return True
+
+    def _sync_beside(self, *, room: bool) -> None:
+        """While the rings are drained. Not more than one at a time."""
+
+        async def sync() -> None:
+            if await self._sync() and room:
+                self._report(None)
+
+        if self._sync_task is None or self._sync_task.done():
+            self._sync_task = asyncio.create_task(sync(), name="usage-sync")
+
+    async def _on_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _note(self, records: bytes) -> None:
         """Enters them into the ledger, and what is missing before them."""
@@ -210,7 +241,8 @@ class Drainer:
             waiting = self._unsynced + sum(len(chunk.records) for chunk in self._held) // RECORD_BYTES
             if loop.time() - flushed_at >= self._flush_s or waiting >= self._buffer_size:
                 flushed_at = loop.time()
-                room = await self.flush()
+                room = await self.spool()
+                self._sync_beside(room=room)
             else:
                 room = taken <= BUSY_RECORDS or await self.spool()
             if not room:

@@ -4,7 +4,8 @@ A batch that is in the spool survives the process, and once synced the machine. 
 its file has been, so that after a crash some batches are put a second time, which their consumer notices. Every file
 begins with how far each lane had been spooled before, so that no record is ever put into two batches.
 
-All methods block; they may be called from any thread.
+All methods block; they may be called from any thread. Nobody waits for a disk that is busy but who syncs: appending,
+which gives the rings their places back, goes on meanwhile.
 """
 
 import os
@@ -57,6 +58,10 @@ class Segment(msgspec.Struct, eq=False):
     open: int = 0
     """Batches handed out and not acknowledged."""
     damaged: bool = False
+    file: int = -1
+    """Its descriptor, while something may be appended or has to be synced."""
+    begun: bool = True
+    """Whether the file, with its marks, is on the disk."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -87,7 +92,8 @@ class Spool:
         self._segments: deque[Segment] = deque()
         self._flying: dict[Identity, Segment] = {}
         self._returned: deque[Batch] = deque()
-        self._file = -1
+        self._syncing = threading.Lock()
+        """Taken before the other one."""
         self._lock = threading.Lock()
 
     @property
@@ -110,8 +116,7 @@ class Spool:
                 self._segments.append(segment)
                 torn, damaged, count = torn + cut, damaged + bad, count + segment.unread
             self._begin()
-            for segment in list(self._segments):
-                self._drop_if_done(segment)
+            self.sync()
         except OSError as error:
             raise BeastError(f"can't be used: {error.strerror}", where=str(self._folder)) from error
         return Opened(count, torn, damaged)
@@ -137,9 +142,21 @@ class Spool:
                 self.marks[batch.boot, batch.lane] = max(batch.last, self.marks.get((batch.boot, batch.lane), 0))
 
     def sync(self) -> None:
-        """Returns when everything appended is on the disk; only then is it handed out. Raises OSError."""
-        with self._lock:
-            self._sync()
+        """Returns when everything appended until now is on the disk; only then is it handed out. Raises OSError."""
+        with self._syncing:
+            with self._lock:
+                due = [
+                    (segment, os.dup(segment.file), segment.size)
+                    for segment in self._segments
+                    if segment.synced < segment.size or not segment.begun
+                ]
+            self._sync_files(due)
+            with self._lock:
+                for segment, _, size in due:
+                    segment.synced, segment.begun = size, True
+                for segment in list(self._segments)[:-1]:
+                    _close(segment)
+                    self._drop_if_done(segment)
 
     def take(self, *, batches: int, records: int) -> list[Batch]:
         """The oldest that were not handed out yet: so many at most, at least one if there is one.
@@ -171,20 +188,39 @@ class Spool:
             for segment in touched:
                 self._drop_if_done(segment)
             current = self._segments[-1]
-            if current.size > SPENT_BYTES and not current.open and not current.unread:
-                # On a full disk it is kept, and grows: nothing depends on this.
-                with suppress(OSError):
-                    self._begin()
+            spent = current.size > SPENT_BYTES and not current.open and not current.unread
+        if spent:
+            # On a full disk it is kept, and grows: nothing depends on this.
+            with suppress(OSError):
+                self._replace()
 
     def close(self) -> None:
         """Syncs. Leaves nothing to be put again when everything was acknowledged. Raises OSError."""
+        self.sync()
         with self._lock:
-            self._sync()
             current = self._segments[-1]
-            if len(self._segments) == 1 and not current.open and not current.unread:
-                self._begin()
-            os.close(self._file)
-            self._file = -1
+            spent = len(self._segments) == 1 and not current.open and not current.unread
+        if spent:
+            self._replace()
+        with self._lock:
+            for segment in self._segments:
+                _close(segment)
+
+    def _replace(self) -> None:
+        with self._lock:
+            self._begin()
+        self.sync()
+
+    def _sync_files(self, due: Sequence[tuple[Segment, int, int]]) -> None:
+        """The slow part, without a lock that anybody else waits for."""
+        try:
+            for segment, file, _ in due:
+                (os.fdatasync if segment.begun else os.fsync)(file)
+            if not all(segment.begun for segment, _, _ in due):
+                _sync_folder(self._folder)
+        finally:
+            for _, file, _ in due:
+                os.close(file)
 
     # Below, the lock is held.
 
@@ -216,28 +252,19 @@ class Spool:
         return segment, torn, damaged
 
     def _begin(self) -> None:
-        """A new file, on the disk with its marks before anything older may go."""
+        """A new file. With its marks it must be on the disk before anything older may go, which sync() sees to."""
         number = self._segments[-1].number + 1 if self._segments else 1
         path = self._folder / f"{number:012d}{SUFFIX}"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write_all(file, marks_frame(self.marks))
-            os.fsync(file)
-            _sync_folder(self._folder)
         except OSError:
             os.close(file)
             path.unlink(missing_ok=True)
             raise
-        if self._file >= 0:
-            os.close(self._file)
-        size = os.fstat(file).st_size
-        self._file = file
-        self._segments.append(Segment(number, path, size=size, synced=size))
-        if len(self._segments) > 1:
-            self._drop_if_done(self._segments[-2])
+        self._segments.append(Segment(number, path, size=os.fstat(file).st_size, file=file, begun=False))
 
     def _begin_next(self) -> None:
-        self._sync()
         try:
             self._begin()
         except OSError as error:
@@ -246,19 +273,13 @@ class Spool:
     def _write(self, data: bytes) -> None:
         current = self._segments[-1]
         try:
-            _write_all(self._file, data)
+            _write_all(current.file, data)
         except OSError as error:
             # As if it had not begun. Were this to fail too, the end would be torn, and found so.
-            os.ftruncate(self._file, current.size)
-            os.lseek(self._file, current.size, os.SEEK_SET)
+            os.ftruncate(current.file, current.size)
+            os.lseek(current.file, current.size, os.SEEK_SET)
             raise SpoolFullError(f"can't be written: {error.strerror}", where=str(self._folder)) from error
         current.size += len(data)
-
-    def _sync(self) -> None:
-        current = self._segments[-1]
-        if current.synced < current.size:
-            os.fdatasync(self._file)
-            current.synced = current.size
 
     def _next(self) -> Batch | None:
         if self._returned:
@@ -295,8 +316,13 @@ class Spool:
         return None
 
     def _drop_if_done(self, segment: Segment) -> None:
-        if segment is self._segments[-1] or segment.open or segment.unread:
+        if (
+            segment.open
+            or segment.unread
+            or not any(later.begun for later in self._segments if later.number > segment.number)
+        ):
             return
+        _close(segment)
         self._segments.remove(segment)
         if segment.damaged:
             segment.path.rename(segment.path.with_suffix(DAMAGED))
@@ -316,6 +342,12 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
+
+
+def _close(segment: Segment) -> None:
+    if segment.file >= 0:
+        os.close(segment.file)
+        segment.file = -1
 
 
 def _sync_folder(folder: Path) -> None:

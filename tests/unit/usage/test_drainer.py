@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -124,6 +126,29 @@ async def test_a_ring_that_fills_up_wakes_the_drainer(
         await until(lambda turn=turn: path.sink.taken == {1: turn * RING // 2})  # type: ignore[misc]
     await path.stop()
     assert engine.counters()["usage_lost"] == 0
+
+
+async def test_a_disk_that_is_slow_to_sync_fills_no_ring(
+    engine: Engine, path: UsagePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = threading.Event(), os.fdatasync
+
+    def wait_and_sync(file: int) -> None:
+        synced.wait(10)
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", wait_and_sync)
+    path.drainer.tune(Parameters(sqs_flush_ms=10))
+    path.start()
+    for _ in range(8):
+        before = path.spool.size
+        ask(engine, 1, RING // 2)
+        await until(lambda before=before: path.spool.size > before)  # type: ignore[misc]
+    assert engine.counters()["usage_lost"] == 0
+    assert path.sink.taken == {}, "what is not the disk's is not handed out"
+    synced.set()
+    await until(lambda: path.sink.taken == {1: 4 * RING})
+    await path.stop()
 
 
 async def test_a_full_spool_is_told_and_the_rings_keep_what_there_was_no_room_for(
