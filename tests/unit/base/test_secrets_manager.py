@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -25,7 +26,9 @@ class client:
 def _boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "boto3.py").write_text(STAND_IN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "boto3", raising=False)
+    # Put there first, so that what is imported in its place is taken out again after the test.
+    monkeypatch.setitem(sys.modules, "boto3", ModuleType("boto3"))
+    del sys.modules["boto3"]
 
 
 @pytest.mark.usefixtures("_boto3")
