@@ -130,9 +130,14 @@ class Valkey:
     async def _evaluate(self, calls: Sequence[Call]) -> list[Any]:
         """An answer or an exception for each."""
         if self._clustered:
-            client = self._client
-            each = (client.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls)
-            together: list[Any] = await _told(asyncio.gather(*each, return_exceptions=True), CONNECT_S)
+            # A node's client has no line to wait in for a connection: of one too many it says that there are none left.
+            turns = asyncio.Semaphore(max(1, self._pool_size // 2))
+
+            async def evaluate(call: Call) -> Any:
+                async with turns:
+                    return await self._client.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+
+            together: list[Any] = await _told(asyncio.gather(*map(evaluate, calls), return_exceptions=True), CONNECT_S)
             return together
         pipeline = self._pipeline()
         for call in calls:
