@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
 
 import pytest
@@ -230,16 +230,29 @@ async def test_an_error_in_place_of_the_cancellation_ends_all_the_same(
     assert ledger.asked == 2
 
 
-@pytest.mark.parametrize("kind", ["memory", "valkey"])
-async def test_both_ledgers_do_the_same(kind: str, valkey: RealValkey) -> None:
-    valkey.ask("FLUSHALL")
-    memory = MemoryLedger(time.time_ns)
-    ledgers: list[ValkeyLedger | Line] = [Line(memory, "a"), Line(memory, "b")]
-    if kind == "valkey":
-        ledgers = [ValkeyLedger(Valkey(valkey.url), name) for name in ("a", "b")]
+@pytest.fixture(params=["memory", "valkey", "cluster"])
+async def ledgers(request: pytest.FixtureRequest, valkey: RealValkey) -> AsyncIterator[list[ValkeyLedger | Line]]:
+    """Those of two nodes: on a ledger in memory, on a real Valkey, on a cluster of one."""
+    async with AsyncExitStack() as stack:
+        url = valkey.url
+        if request.param == "cluster":
+            server = stack.enter_context(real_valkey("--cluster-enabled", "yes"))
+            assert server.ask("CLUSTER ADDSLOTSRANGE 0 16383") == b"+OK\r\n"
+            await eventually(lambda: b"cluster_state:ok" in server.ask("CLUSTER INFO"))
+            url = server.url
+        memory = MemoryLedger(time.time_ns)
+        both: list[ValkeyLedger | Line] = [Line(memory, "a"), Line(memory, "b")]
+        if request.param != "memory":
+            valkey.ask("FLUSHALL")
+            both = [ValkeyLedger(Valkey(url), name) for name in ("a", "b")]
+        for ledger in both:
+            await ledger.open()
+            stack.push_async_callback(ledger.close)
+        yield both
+
+
+async def test_all_ledgers_do_the_same(ledgers: list[ValkeyLedger | Line]) -> None:
     a, b = ledgers
-    await a.open()
-    await b.open()
     ((first,), _) = await a.settle([Rate(1, 5_000_000)], [], mark="a1")
     ((second, other), _) = await b.settle([Rate(1, 2_000_000), Rate(2, 10)], [], mark="b1")
     assert (first, other) == (5_000_000, 10)
@@ -257,5 +270,9 @@ async def test_both_ledgers_do_the_same(kind: str, valkey: RealValkey) -> None:
     ]
     for number, (ledger, quota, mark, expected) in enumerate(steps):
         assert await ledger.settle([], [quota], mark=mark) == ([], [expected]), number
-    for ledger in ledgers:
-        await ledger.close()
+    # Of many owners at once: in a cluster, of many slots.
+    many = range(100, 400)
+    ahead, used = await a.settle(
+        [Rate(owner, owner) for owner in many], [Quota(owner, MONTH, 0, -1, owner) for owner in many], mark="a5"
+    )
+    assert (ahead, used) == (list(many), list(many))

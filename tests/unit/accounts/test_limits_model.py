@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.fixtures.ledger import Line, MemoryLedger
 
 from beast._fast import Engine
-from beast.accounts.leases import Leases
+from beast.accounts.leases import Leases, Without
 from beast.accounts.ledger import Quota
 from beast.base.clock import ManualClock
 
@@ -84,7 +84,9 @@ class Node:
             note=lambda _: None,
             changed=lambda _: None,
         )
-        self.leases.tune(without="refuse", settle_ms=50)
+        if not world.wired:
+            self.line.wire = "deaf"
+        self.leases.tune(without=world.without, settle_ms=50)
         world.wait(self.leases.attend())
         self.read()
 
@@ -96,6 +98,9 @@ class Node:
             sha256(KEY.encode()).digest(), 1, quota_id=OWNER, per_second=world.per_second, burst=world.burst,
             lease=world.lease, month=MONTH, allowance=max(0, world.cap - used), used=min(used, world.cap),
         )  # fmt: skip
+
+        self.granted = max(0, world.cap - used)
+        self.answered_before = world.books.answered[self.number]
 
     def ask(self) -> bool:
         """One request; whether it was answered with a price."""
@@ -122,11 +127,15 @@ class World(RuleBasedStateMachine):
     burst = 8
     lease = 5
     cap = 30
+    without: Without = "refuse"
+    wired = True
+    """Whether there is a Valkey that nodes reach now and then."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now_ns = 0
         self.admitted: list[int] = []
+        self.admitted_by: list[list[int]] = [[] for _ in range(self.nodes)]
         self.losses: list[int] = []
         self.forgiven = 0
         self.booked = False
@@ -148,6 +157,7 @@ class World(RuleBasedStateMachine):
         for _ in range(times):
             if self.all[node].ask():
                 self.admitted.append(self.now_ns)
+                self.admitted_by[node].append(self.now_ns)
                 self.books.answered[node] += 1
 
     @rule(ns=st.one_of(st.integers(0, 30 * MS), st.sampled_from([20 * MS, 160 * MS, SECOND])))
@@ -160,6 +170,7 @@ class World(RuleBasedStateMachine):
     def settle(self, node: int) -> None:
         self.all[node].settle()
 
+    @precondition(lambda self: self.wired)
     @rule(node=st.integers(0, nodes - 1), wire=st.sampled_from(["whole", "whole", "deaf", "mute"]))
     def cut_or_mend(self, node: int, wire: Any) -> None:
         self.all[node].line.wire = wire
@@ -211,5 +222,56 @@ class World(RuleBasedStateMachine):
             assert 0 <= counted - sum(self.books.answered) <= twice
 
 
+class Alone(World):
+    """Nodes without a Valkey, or that never reach it: each by itself keeps what the parameter leaves to it."""
+
+    without = "local"
+    wired = False
+    parts = 1
+    """What a node may use is divided by so many."""
+
+    @invariant()
+    def rate_holds(self) -> None:
+        """In any time of any length, of each node: the limit, or its part of it, one request at a time at least."""
+        interval = SECOND // self.per_second * self.parts
+        burst = max(1, self.burst / self.parts)
+        for moments in self.admitted_by:
+            for first, begin in enumerate(moments):
+                assert len(moments) - first <= burst + (moments[-1] - begin) / interval, (begin, moments[-1])
+
+    @invariant()
+    def cap_holds(self) -> None:
+        """Of each node, since it has read the key: what was left, as far as it knew, or its part of that."""
+        for node in getattr(self, "all", ()):
+            answered = self.books.answered[node.number] - node.answered_before
+            assert answered <= -(-node.granted // self.parts)
+
+    def teardown(self) -> None:
+        """Nobody has told anybody anything."""
+        assert not self.ledger.used
+        assert not self.ledger.arrivals
+
+
+class Sharing(Alone):
+    """The same, each with its part."""
+
+    without = "share"
+    parts = World.nodes
+
+
+class Refusing(Alone):
+    """What can't be settled is refused: each node has its lease, once, and the cap that it knows."""
+
+    without = "refuse"
+
+    @invariant()
+    def lease_holds(self) -> None:
+        """Nothing is ever settled."""
+        assert all(len(moments) <= self.lease for moments in self.admitted_by)
+
+
 World.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestWorld = World.TestCase
+for alone in (Alone, Sharing, Refusing):
+    alone.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestAlone, TestSharing, TestRefusing = Alone.TestCase, Sharing.TestCase, Refusing.TestCase
