@@ -1,6 +1,8 @@
 """What clients may be told, judged by what really happened. Knows the exchanges, and nothing of how Beast works."""
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -136,8 +138,9 @@ class Model:
         made = received[-1]
         if made.told != made.price and told.price == made.told:
             run = self._world.truth.runs[told.exchange, told.asset]
-            # Two that spike together confirm each other.
-            together = sum(now_ns - spiked_ns < TTL_NS for spiked_ns in self._world.spiked_ns.values())
+            # Two that spiked together when it came confirm each other, then and for as long as it is told.
+            came_ns = now_ns - told.age_ns
+            together = sum(_is_within(when, came_ns - TTL_NS, came_ns) for when in self._world.spikes.values())
             known = run > CONFIRMATIONS or together > 1 or self._is_first(told, made)
             _hold(known, "a jump waits until it is confirmed")
         return made
@@ -200,6 +203,11 @@ def judge_gaps(world: World, lost: dict[str, list[Wire]], gaps: list[tuple[str, 
                     for exchange, first, last, _ in gaps
                 )
                 _hold(known, f"{name}: frame {number} never came, and no gap says so")
+
+
+def _is_within(moments: Sequence[int], first: int, last: int) -> bool:
+    """Whether one of these, which are in order, is from `first` to `last`."""
+    return bisect_left(moments, first) < bisect_right(moments, last + MS)
 
 
 def _is_age(told: Told, age_ns: int) -> bool:

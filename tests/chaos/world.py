@@ -53,6 +53,8 @@ class World:
         self.spiked_ns: dict[str, int] = dict.fromkeys(QUOTES, -(10**18))
         self.skewed_ns: dict[str, int] = dict.fromkeys(QUOTES, -(10**18))
         """When the fault was last in force."""
+        self.spikes: dict[str, list[int]] = {name: [] for name in QUOTES}
+        """Every moment at which one was in force and the market moved."""
         self._ticks = 0
         self._timer: asyncio.TimerHandle
         self._failure: asyncio.Future[None]
@@ -147,6 +149,8 @@ class World:
             for kind, when in (("spike", self.spiked_ns), ("skew", self.skewed_ns)):
                 if exchange.faults.get(kind):
                     when[name] = now_ns
+            if self.spiked_ns[name] == now_ns:
+                self.spikes[name].append(now_ns)
             for trade in trades:
                 told = exchange.faults.on_trade(trade, exchange.instruments[trade.symbol])
                 self.truth.made(name, self._assets[name, trade.symbol], trade, told, now_ns)
