@@ -1,5 +1,6 @@
 """Valkey is killed at every step of a lease, and at a month's turn: limits hold, usage is what was answered."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -102,6 +103,7 @@ class Node:
         """By month."""
         self.month = MONTH
         self.recorded = self.booked = 0
+        self.booking = asyncio.Lock()
         self.ledger = Trapped(ValkeyLedger(Valkey(url, pool_size=2), name), reaper)
         self._key_id = key_id
         self._database = database
@@ -111,17 +113,6 @@ class Node:
             node=name, report=lambda _: None, note=lambda _: None, changed=lambda _: None,
         )  # fmt: skip
         self.leases.tune(without="refuse", settle_ms=50)
-
-    @property
-    def booking(self) -> "Node":
-        """Nothing is booked meanwhile."""
-        return self
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
 
     def unbooked(self) -> dict[int, int]:
         """See Usage."""

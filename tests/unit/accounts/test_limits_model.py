@@ -225,7 +225,7 @@ class World(RuleBasedStateMachine):
 class Alone(World):
     """Nodes without a Valkey, or that never reach it: each by itself keeps what the parameter leaves to it."""
 
-    without = "local"
+    without: Without = "local"
     wired = False
     parts = 1
     """What a node may use is divided by so many."""
@@ -255,14 +255,14 @@ class Alone(World):
 class Sharing(Alone):
     """The same, each with its part."""
 
-    without = "share"
+    without: Without = "share"
     parts = World.nodes
 
 
 class Refusing(Alone):
     """What can't be settled is refused: each node has its lease, once, and the cap that it knows."""
 
-    without = "refuse"
+    without: Without = "refuse"
 
     @invariant()
     def lease_holds(self) -> None:
