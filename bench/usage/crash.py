@@ -40,7 +40,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kills: int
     every_s: float
     consumers: int
-    rate: int
     seed: int
 
 
@@ -81,8 +80,7 @@ class Play:
         self.sinks[sink] += 1
         if not self.clients:
             keys = self._stage.make_keys(self._plan.keys)
-            rate = -(-self._plan.rate // len(keys))
-            self.clients = [Client(key, way_of(at), self._stage.ports, rate=rate) for at, key in enumerate(keys)]
+            self.clients = [Client(key, way_of(at), self._stage.ports) for at, key in enumerate(keys)]
         next(client for client in self.clients if client.way == "http").await_prices()
         for client in self.clients:
             client.begin()
@@ -177,9 +175,8 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000_000, help="answers to be received, of all keys")
     parser.add_argument("--keys", type=int, default=32)
     parser.add_argument("--kills", type=int, default=20, help="of the server under load, at least")
-    parser.add_argument("--every", type=float, default=6.0, help="seconds that a server lives under load, about")
+    parser.add_argument("--every", type=float, default=4.0, help="seconds that a server lives under load, about")
     parser.add_argument("--consumers", type=int, default=2)
-    parser.add_argument("--rate", type=int, default=80_000, help="requests a second; 0: more than two cores can book")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true", help="add the result to bench/results/usage.jsonl")
@@ -190,7 +187,6 @@ def main() -> int:
         kills=asked.kills,
         every_s=asked.every,
         consumers=asked.consumers,
-        rate=asked.rate,
         seed=asked.seed,
     )
     about = machine()

@@ -17,7 +17,6 @@ from beast.engine.load import Figures, figures_of
 
 ASSETS = [b"BTC", b"ETH", b"SOL"]
 UDP_WINDOW, HTTP_PIPELINE, POST_PIPELINE = 32, 16, 4
-NAP_US = 900
 FOR_EVER_NS = 10**15
 PATIENCE_NS = {"udp": 2 * 10**9, "http": 60 * 10**9}
 """A server on this machine that is alive answers by then, and a connection of a dead one is reset at once."""
@@ -51,12 +50,10 @@ class Client:
         key: Its id and text.
         way: How it asks.
         ports: Of the server, by protocol.
-        rate: Requests a second, in bursts; 0: as many as the server answers. Not of POST.
     """
 
-    def __init__(self, key: tuple[int, str], way: Way, ports: dict[str, int], *, rate: int) -> None:
+    def __init__(self, key: tuple[int, str], way: Way, ports: dict[str, int]) -> None:
         self.id, text = key
-        self._rate = rate
         self.way = way
         self._key = text.encode()
         self._ports = ports
@@ -110,7 +107,6 @@ class Client:
 
     def _new_load(self, way: Literal["udp", "http"]) -> Load:
         """HTTP has one connection: the client ends with it, all of it read."""
-        window = UDP_WINDOW if way == "udp" else HTTP_PIPELINE
         return Load(
             protocol=way,
             host="127.0.0.1",
@@ -118,10 +114,7 @@ class Client:
             keys=[self._key],
             assets=ASSETS,
             sockets=1,
-            in_flight=0 if self._rate else window,
-            rate=self._rate,
-            burst=window,
-            nap_us=NAP_US if self._rate else 0,
+            in_flight=UDP_WINDOW if way == "udp" else HTTP_PIPELINE,
             duration_ns=FOR_EVER_NS,
             timeout_ns=PATIENCE_NS[way],
         )

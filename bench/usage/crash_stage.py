@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -11,18 +10,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from beast.storage.embedded import EmbeddedPostgres
 
 BEAST = Path(sys.executable).with_name("beast")
-PORTS = ("http", "udp", "health")
+PORTS = ("http", "udp", "health", "report-http", "report-udp", "report-health")
 START_S, STOP_S, BOOK_S = 180.0, 180.0, 1800.0
 POLL_S = 0.02
-FIRST_GIVEN = 32_000
-"""From here on the kernel gives ports to connections (net.ipv4.ip_local_port_range)."""
 
 Sink = Literal["postgres", "folder"]
 
@@ -165,7 +161,7 @@ class Stage:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BEAST_")}
         for name in ("DATABASE_URL", "REDIS_URL", "SERVER_TYPE"):
             kept.pop(name, None)
-        return {**kept, "BEAST_HOME": str(self._home), "SERVER_TYPE": "APP_SERVER"}
+        return {**kept, "BEAST_HOME": str(self._home)}
 
     def _admin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=120)
@@ -179,15 +175,14 @@ class Stage:
 
 
 def free_ports(count: int) -> list[int]:
-    """Such as nobody has at this moment, and no connection is given while the server is dead."""
-    chance, found = random.Random(), set[int]()
-    while len(found) < count:
-        port = chance.randrange(10_000, FIRST_GIVEN)
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams, suppress(OSError):
-            stream.bind(("127.0.0.1", port))
-            datagrams.bind(("127.0.0.1", port))
-            found.add(port)
-    return sorted(found)
+    """Such as nobody has at this moment."""
+    socks = [socket.socket() for _ in range(count)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
 
 
 def totals(rows: Sequence[Sequence[str]]) -> dict[int, int]:
