@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
 Result = TypeVar("Result")
+AGAIN_S: Final = 5.0
 
 
 async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
@@ -72,8 +73,9 @@ class Tasks:
             running = list(self._tasks)
             for task in running:
                 task.cancel()
-            await asyncio.wait(running)
-            self._tasks.difference_update(running)
+            # A library that fails in the very moment swallows the cancellation: who goes on is told again.
+            left, _ = await asyncio.wait(running, timeout=AGAIN_S)
+            self._tasks.difference_update(left)
 
     def _failure_future(self) -> asyncio.Future[None]:
         if self._failure is None:

@@ -27,6 +27,8 @@ LATE_MAX: Final = 3
 """So many look-ups in a row without an answer in time, and Valkey counts as away."""
 RECONNECT_S: Final = 1.0
 FOR_EVER: Final = 2**62
+OVERLAP_NS: Final = 100 * 10**6
+"""A price is published a moment after it was received: what came so shortly before a look is looked at again."""
 HEARD_NS: Final = 10**9
 """So often it is asked whether it is there, with prices to write or without."""
 
@@ -165,7 +167,7 @@ class SharedPrices:
             self._report(None)
         if now_ns - self._flushed_ns >= self._flush_s * 0.9e9:  # rather a little early than a turn late
             self._flushed_ns = now_ns
-            since_ns, self._since_ns = self._since_ns, self._clock.monotonic_ns()
+            since_ns, self._since_ns = self._since_ns, self._clock.monotonic_ns() - OVERLAP_NS
             numbers = received_after(self._engine, since_ns)
             for start in range(0, len(numbers), AT_ONCE):
                 await self._valkey.write(self._entries(numbers[start : start + AT_ONCE]))

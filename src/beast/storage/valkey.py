@@ -163,11 +163,26 @@ class Valkey:
 
 
 async def _told(answer: Awaitable[Any], timeout_s: float) -> Any:
-    """What Valkey answers. Raises ValkeyUnavailableError."""
+    """What Valkey answers. Raises ValkeyUnavailableError.
+
+    A connection that fails in the moment of a cancellation, or just answers, swallows it: then it is raised here.
+    """
+    before = _cancellations()
     try:
         async with asyncio.timeout(timeout_s):
-            return await answer
-    except TimeoutError as error:
-        raise ValkeyUnavailableError("no answer in time", where="valkey") from error
-    except (RedisError, OSError, ssl.SSLError) as error:
+            told = await answer
+    except (TimeoutError, RedisError, OSError, ssl.SSLError) as error:
+        if _cancellations() > before:
+            raise asyncio.CancelledError from error
+        if isinstance(error, TimeoutError):
+            raise ValkeyUnavailableError("no answer in time", where="valkey") from error
         raise ValkeyUnavailableError(mask_text(str(error)), where="valkey", todo="check REDIS_URL") from error
+    if _cancellations() > before:
+        raise asyncio.CancelledError
+    return told
+
+
+def _cancellations() -> int:
+    """How often the running task was asked to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
