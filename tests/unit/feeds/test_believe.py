@@ -29,19 +29,27 @@ class Model:
     others: float | None = None
     recent: list[float] = field(default_factory=list)
     held: list[float] = field(default_factory=list)
+    last: float | None = None
     published: float | None = None
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
-    def trade(self, price: float) -> None:
+    def trade(self, price: float, *, another: bool = True) -> None:
+        """`another`: of a later moment than the one before, so that it can't be one told again."""
+        again, self.last = price == self.last and not another, price
+        if again:
+            self.counts["ws_trades"] += not self.held
+            return
         usual = bool(self.recent) and near(price, sorted(self.recent)[2])
         agreed = not self.recent if self.others is None else near(price, self.others)
         fits = bool(self.held) and near(price, self.held[0])
-        if usual or agreed or (fits and len(self.held) >= 2):
+        if usual or agreed or (fits and another and len(self.held) >= 2):
             self.counts["trades_confirmed" if fits and not usual else "trades_dropped"] += len(self.held)
             self.counts["ws_trades"] += 1
             self.recent = [*self.recent[1:], price] if usual else [price] * 5
             self.held = []
             self.published = price
+            return
+        if fits and not another:
             return
         self.counts["trades_held"] += 1
         if not fits:
@@ -50,10 +58,10 @@ class Model:
         self.held.append(price)
 
     def sweep(self) -> None:
-        if self.held and self.others is not None and near(self.held[-1], self.others):
+        if self.held and self.last and self.others is not None and near(self.last, self.others):
             self.counts["trades_confirmed"] += len(self.held)
-            self.published = self.held[-1]
-            self.recent = [self.held[-1]] * 5
+            self.published = self.last
+            self.recent = [self.last] * 5
             self.held = []
 
 
@@ -117,7 +125,9 @@ class Feeder:
 PRICES = st.sampled_from(["100", "104", "109", "112", "118", "150", "154", "90", "50", "1000"])
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("trade"), PRICES), st.tuples(st.just("others"), PRICES), st.tuples(st.just("sweep"), PRICES)
+        st.tuples(st.sampled_from(["trade", "same moment"]), PRICES),
+        st.tuples(st.just("others"), PRICES),
+        st.tuples(st.just("sweep"), PRICES),
     ),
     max_size=40,
 )
@@ -127,9 +137,10 @@ STEPS = st.lists(
 def test_the_rule_is_the_models(steps: list[tuple[str, str]]) -> None:
     feeder, model = Feeder(), Model()
     for what, price in steps:
-        if what == "trade":
-            feeder.trade(price)
-            model.trade(float(price))
+        if what in {"trade", "same moment"}:
+            later = what == "trade" or model.last is None
+            feeder.trade(price, step=int(later))
+            model.trade(float(price), another=later)
         elif what == "others":
             feeder.others(price)
             model.others = float(price)
@@ -167,6 +178,27 @@ def test_a_held_trade_told_again_confirms_nothing() -> None:
     for _ in range(5):
         feeder.trade(200, step=0)
     assert feeder.price == "100"
+
+
+def test_held_trades_of_one_moment_told_again_confirm_nothing() -> None:
+    feeder = Feeder()
+    feeder.trade(100)
+    feeder.trade(200)
+    for price in (201, 200, 201, 200, 201):
+        feeder.trade(price, step=0)
+    assert feeder.price == "100"
+    assert feeder.counts == {"ws_trades": 1, "trades_held": 1, "trades_confirmed": 0, "trades_dropped": 0}
+    for price in (202, 203):
+        feeder.trade(price)
+    assert feeder.price == "203"
+
+
+def test_a_trade_of_the_same_moment_that_is_usual_is_believed() -> None:
+    feeder = Feeder()
+    feeder.trade(100)
+    feeder.trade(200)
+    feeder.trade(101, step=0)
+    assert feeder.price == "101"
 
 
 def test_while_a_trade_is_held_the_price_before_is_live_but_never_quiet() -> None:

@@ -43,7 +43,7 @@ static void go_on(beast_belief *belief, double price)
 }
 
 beast_verdict beast_believe(beast_belief *belief, double price, bool usual, double others, double band,
-                            uint32_t confirmations)
+                            uint32_t confirmations, bool another)
 {
     beast_verdict verdict = {.believed = true};
     if (usual && belief->known) {
@@ -53,12 +53,13 @@ beast_verdict beast_believe(beast_belief *belief, double price, bool usual, doub
     }
     bool agreed = usual || (isnan(others) ? !belief->known : beast_is_near(price, others, band));
     bool fits = belief->waiting && beast_is_near(price, belief->held, band);
-    verdict.believed = agreed || (fits && belief->waiting >= confirmations);
+    verdict.believed = agreed || (fits && another && belief->waiting >= confirmations);
     if (verdict.believed) {
         *(fits ? &verdict.confirmed : &verdict.dropped) = belief->waiting;
         begin_anew(belief, price);
     } else if (fits) {
-        belief->waiting++;
+        verdict.again = !another;
+        belief->waiting = (uint8_t)(belief->waiting + another);
     } else {
         verdict.dropped = belief->waiting;
         belief->held = price;

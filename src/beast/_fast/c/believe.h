@@ -20,6 +20,7 @@ typedef struct beast_belief {
 /* What became of a trade and of those that waited before it. */
 typedef struct beast_verdict {
     bool believed;      /* else it waits */
+    bool again;         /* unless it may wait already: it changes nothing then */
     uint8_t confirmed;  /* of those that waited */
     uint8_t dropped;
 } beast_verdict;
@@ -35,9 +36,9 @@ bool beast_is_usual(const beast_belief *belief, double price, double band);
 
 /* The next trade. `usual` is beast_is_usual's answer, or true where nothing shall be held; `others` the median of the
  * other exchanges, NaN where there is none, and not looked at when it is usual. What waits is confirmed when
- * `confirmations` further trades agreed with it. */
+ * `confirmations` further trades agreed with it: those that are `another` for certain, and not one of them told again. */
 beast_verdict beast_believe(beast_belief *belief, double price, bool usual, double others, double band,
-                            uint32_t confirmations);
+                            uint32_t confirmations, bool another);
 
 /* The others have moved: does that confirm what waits, of which `price` came last? Returns how many trades waited, or
  * 0: they still do. */

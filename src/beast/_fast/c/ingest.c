@@ -160,7 +160,7 @@ static entry *find_wire(beast_ingest *ingest, const beast_slice *symbol)
 }
 
 /* What a trade is to the one that is held. */
-typedef enum news { NEWS, TOLD_AGAIN, OUTDATED, SEEMS_OUTDATED } news;
+typedef enum news { NEWS, PERHAPS_NEWS, TOLD_AGAIN, OUTDATED, SEEMS_OUTDATED } news;
 
 /* The smoothed interval between trades and its mean deviation, as RFC 6298 has them for round trips. */
 static void learn_interval(entry *at, int64_t received_ns)
@@ -187,19 +187,20 @@ static news take_in(const beast_ingest *ingest, entry *at, const beast_trade *tr
         return order == BEAST_OLDER ? OUTDATED : SEEMS_OUTDATED;
     bool again = rank.time_ns == at->rank.time_ns && trade->price.len == at->price_len &&
                  memcmp(trade->price.ptr, at->price, at->price_len) == 0;
-    if (!again && at->trades++)
-        learn_interval(at, received_ns);
+    news what = again ? TOLD_AGAIN : beast_is_another(&rank, &at->rank) ? NEWS : PERHAPS_NEWS;
     if (again)
         rank.received_ns = at->rank.received_ns;
+    else if (at->trades++)
+        learn_interval(at, received_ns);
     at->rank = rank;
     if (again)
-        return TOLD_AGAIN;
+        return what;
     int64_t lag_ns = wall_ns - rank.order_ns;
     at->fresh_ns = lag_ns > ingest->config.backfill_ns ? received_ns - lag_ns : received_ns;
     at->price_len = (uint16_t)trade->price.len;
     memcpy(at->price, trade->price.ptr, trade->price.len);
     at->value = beast_decimal_value(at->price, at->price_len);
-    return NEWS;
+    return what;
 }
 
 static void settle(beast_ingest *ingest, entry *at, uint8_t confirmed, uint8_t dropped)
@@ -209,22 +210,22 @@ static void settle(beast_ingest *ingest, entry *at, uint8_t confirmed, uint8_t d
     beast_count(ingest->config.counters, BEAST_COUNTER_trades_dropped, dropped);
 }
 
-/* False: the trade waits until others confirm it. */
-static bool believe(beast_ingest *ingest, entry *at, double band)
+/* What becomes of the trade: it is published, or waits until others confirm it. */
+static beast_counter believe(beast_ingest *ingest, entry *at, double band, bool another)
 {
     beast_price_table *table = ingest->config.table;
     bool usual = band == 0 || beast_is_usual(&at->belief, at->value, band);
     double others = usual ? NAN : beast_price_others(table, at->instrument, at->rank.received_ns);
     beast_verdict verdict = beast_believe(&at->belief, at->value, usual, others, band,
-                                          beast_table_rules(table)->confirmations);
+                                          beast_table_rules(table)->confirmations, another);
     if (verdict.confirmed || verdict.dropped)
         settle(ingest, at, verdict.confirmed, verdict.dropped);
-    if (verdict.believed)
-        return true;
+    if (verdict.believed || verdict.again)
+        return verdict.believed ? BEAST_COUNTER_ws_trades : BEAST_COUNTER_trades_outdated;
     at->held++;
     ingest->waits = true;
     beast_price_hold(table, at->instrument);
-    return false;
+    return BEAST_COUNTER_trades_held;
 }
 
 static void publish(beast_ingest *ingest, const entry *at)
@@ -263,8 +264,9 @@ static beast_counter take(beast_ingest *ingest, const beast_trade *trade, int64_
     at->epoch = ingest->epoch;
     if (first && beast_price_was_told_later(config->table, at->instrument, at->rank.time_ns, at->value))
         return BEAST_COUNTER_trades_outdated;
-    if (what == NEWS && !believe(ingest, at, band))
-        return BEAST_COUNTER_trades_held;
+    beast_counter outcome = what == TOLD_AGAIN ? BEAST_COUNTER_ws_trades : believe(ingest, at, band, what == NEWS);
+    if (outcome != BEAST_COUNTER_ws_trades)
+        return outcome;
     publish(ingest, at);
     if (beast_is_ahead(&at->rank))
         beast_price_doubt(config->table, at->instrument);
@@ -353,12 +355,11 @@ static bool look_again(beast_ingest *ingest, entry *at, int64_t now_ns)
 
 static void sweep(beast_ingest *ingest, int64_t now_ns)
 {
-    bool waits = false;
+    ingest->waits = false;
     for (uint32_t i = 0; i <= ingest->mask; i++) {
         entry *at = &ingest->entries[i];
-        waits |= at->belief.waiting && !look_again(ingest, at, now_ns);
+        ingest->waits |= at->belief.waiting && !look_again(ingest, at, now_ns);
     }
-    ingest->waits = waits;
 }
 
 void beast_ingests_sweep(const beast_ingests *all, int64_t now_ns)

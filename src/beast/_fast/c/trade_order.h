@@ -42,6 +42,14 @@ typedef enum beast_order {
 /* Numbers of frames are comparable when both came over one connection. */
 beast_order beast_compare(const beast_rank *come, const beast_rank *held);
 
+/* Whether that trade, which is no older, can be no other than a new one: of the same moment it may be one of several that
+ * are told again. */
+static inline bool beast_is_another(const beast_rank *come, const beast_rank *held)
+{
+    return !come->dated || come->time_ns > held->time_ns ||
+           (come->numbers == BEAST_NUMBERS_OF_TRADES && held->numbers == come->numbers && come->number > held->number);
+}
+
 /* Dated so far ahead by a clock that nothing but it speaks for: when that is set right, trades told before may come again
  * as the newest. */
 static inline bool beast_is_ahead(const beast_rank *rank)
