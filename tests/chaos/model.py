@@ -7,14 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from tests.chaos.house import TTL_NS
-from tests.chaos.truth import Made
+from tests.chaos.truth import BACKFILL_NS, CONFIRMATIONS, Made
 from tests.chaos.wire import Wire
 from tests.chaos.world import QUOTES, World
 
 MS: Final = 10**6
-BACKFILL_NS: Final = 5 * 10**9
-"""A trade that comes later than this is as old as its own time says."""
-CONFIRMATIONS: Final = 2
 SWEEP_NS: Final = 600 * 10**6
 """So long a consensus may rest on what is true no more."""
 REST_NS: Final = 3 * 10**9
@@ -141,7 +138,7 @@ class Model:
             # Two that spiked together when it came confirm each other, then and for as long as it is told.
             came_ns = now_ns - told.age_ns
             together = sum(_is_within(when, came_ns - TTL_NS, came_ns) for when in self._world.spikes.values())
-            known = run > CONFIRMATIONS or together > 1 or self._is_first(told, made)
+            known = run > CONFIRMATIONS or made.usual or together > 1 or self._is_first(told, made)
             _hold(known, "a jump waits until it is confirmed")
         return made
 

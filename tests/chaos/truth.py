@@ -1,9 +1,10 @@
 """What the exchanges really did: every trade, as it was made, as it was told, and when it came to us."""
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,9 @@ _IDS = re.compile(rb"(?<![0-9.])[0-9]{6,9}(?![0-9.])")
 _NUMBER = re.compile(rb'"sequence_num":([0-9]+)')
 RESOLUTIONS = (1, 1_000, 1_000_000)
 """Of the times that exchanges write, in ns."""
+BACKFILL_NS: Final = 5 * 10**9
+"""A trade that comes later than this is as old as its own time says."""
+CONFIRMATIONS: Final = 2
 
 
 @dataclass(slots=True)
@@ -31,6 +35,8 @@ class Made:
     """As the exchange tells it."""
     seen: list[tuple[int, int]] = field(default_factory=list)
     """(CLOCK_MONOTONIC, wire) of each time that a frame with it came, whatever had been done to the frame."""
+    usual: bool = False
+    """When it came, a spiked price was the one that the market's trades had confirmed last."""
 
 
 @dataclass(slots=True)
@@ -53,9 +59,12 @@ class Truth:
         self.sequenced: list[tuple[str, int, set[int]]] = []
         self.runs: dict[tuple[str, str], int] = defaultdict(int)
         """How many spiked trades of a market came one after another, the last time that any came."""
-        self._spiking: dict[tuple[str, str], bool] = defaultdict(bool)
+        self._like: dict[tuple[str, str], tuple[bool, int]] = defaultdict(lambda: (False, 0))
+        """Whether a market's last trade was spiked, and how many came one after another that were or weren't."""
+        self._spiked: dict[tuple[str, str], bool] = defaultdict(bool)
+        """Whether the price that a market's trades confirmed last is a spiked one."""
         self._heard_ns: dict[tuple[str, str], list[int]] = defaultdict(list)
-        """When trades of a market came, spikes left out."""
+        """When trades of a market came, spikes left out; of those that came late, when they were made."""
         self._by_id: dict[tuple[str, int], Made] = {}
         self._told: dict[tuple[str, str, str], list[tuple[int, Made]]] = defaultdict(list)
         self._history: dict[tuple[str, str], tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
@@ -70,7 +79,7 @@ class Truth:
         times.append(at_ns)
         prices.append(true.price)
 
-    def heard(self, exchange: str, wire: int, frame: bytes, now_ns: int) -> None:
+    def heard(self, exchange: str, wire: int, frame: bytes, now_ns: int, wall_ns: int) -> None:
         there = self.wires[wire]
         if (number := _NUMBER.search(frame)) and _is_json(frame):  # nobody reads the number of a damaged one
             self._count(there, int(number[1]))
@@ -83,13 +92,20 @@ class Truth:
             if newest is None or made.number > newest.number:
                 there.newest[made.asset] = made
                 if made.told == made.price:
-                    self._heard_ns[exchange, made.asset].append(now_ns)
-                self._follow_spike((exchange, made.asset), spiked=made.told != made.price)
+                    late_ns = max(wall_ns - made.time_ns, 0)
+                    insort(self._heard_ns[exchange, made.asset], now_ns - (late_ns if late_ns > BACKFILL_NS else 0))
+                self._follow_spike(made)
 
-    def _follow_spike(self, market: tuple[str, str], *, spiked: bool) -> None:
+    def _follow_spike(self, made: Made) -> None:
+        market, spiked = (made.exchange, made.asset), made.told != made.price
+        before, count = self._like[market]
+        count = count + 1 if spiked == before else 1
+        self._like[market] = spiked, count
+        made.usual = self._spiked[market]
+        if count > CONFIRMATIONS:
+            self._spiked[market] = spiked
         if spiked:
-            self.runs[market] = self.runs[market] + 1 if self._spiking[market] else 1
-        self._spiking[market] = spiked
+            self.runs[market] = count
 
     def find(self, exchange: str, asset: str, price: str, time_ns: int) -> list[Made]:
         """The trades that this may be."""

@@ -170,7 +170,7 @@ class World:
     def _heard(self, wire: Wire, frame: bytes | None) -> None:
         wire.heard_ns = self.clock.monotonic_ns()
         if frame is not None:
-            self.truth.heard(wire.exchange.name, wire.number, frame, wire.heard_ns)
+            self.truth.heard(wire.exchange.name, wire.number, frame, wire.heard_ns, self.clock.wall_ns())
 
 
 # Read from files once for all seeds; nothing of it ever changes.
