@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -50,7 +51,7 @@ static void claimed_records_show_once_published(void)
 typedef struct stream {
     beast_usage_ring *usage;
     beast_miss_ring *misses;
-    uint64_t n;
+    uint64_t n, lost;
     int wake_fd;
 } stream;
 
@@ -156,6 +157,58 @@ static void a_sleeping_consumer_is_woken_in_time(void)
     beast_usage_ring_free(stream.usage);
 }
 
+static void *produce_in_pace(void *argument)
+{
+    stream *stream = argument;
+    uint64_t random = 7, lost = 0;
+    for (uint64_t sent = 0; sent < stream->n;) {
+        for (uint64_t round = 1 + harness_random(&random) % 64; round > 0 && sent < stream->n; round--, sent++)
+            lost += beast_usage_claim(stream->usage) == NULL;
+        publish(stream->usage, stream->wake_fd);
+        beast_usage_pace(stream->usage, INT64_MAX / 2);
+    }
+    stream->lost = lost;
+    return NULL;
+}
+
+/* The consumer takes a little at a time, and is in no hurry. */
+static void a_producer_waits_for_a_slow_consumer(void)
+{
+    stream stream = {.usage = beast_usage_ring_new(256), .n = 20000, .wake_fd = -1};
+    const struct timespec nap = {.tv_nsec = 100000};
+    beast_usage out[50];
+    pthread_t producer;
+    pthread_create(&producer, NULL, produce_in_pace, &stream);
+    for (uint64_t taken = 0; taken < stream.n;) {
+        taken += beast_usage_take(stream.usage, out, 50);
+        nanosleep(&nap, NULL);
+    }
+    pthread_join(producer, NULL);
+    CHECK_EQ(stream.lost, 0);
+    beast_usage_ring_free(stream.usage);
+}
+
+/* It is given up until it moves again. */
+static void a_dead_consumer_is_waited_for_once(void)
+{
+    beast_usage_ring *ring = beast_usage_ring_new(16);
+    beast_usage out[16];
+    produce(ring, -1, 12);
+    CHECK(!beast_usage_pace(ring, 1));
+    produce(ring, -1, 1);
+    CHECK(beast_usage_pace(ring, 1));
+    CHECK(!beast_usage_pace(ring, INT64_MAX / 2));
+    produce(ring, -1, 3);
+    CHECK(beast_usage_claim(ring) == NULL);
+    CHECK(!beast_usage_pace(ring, INT64_MAX / 2));
+    CHECK_EQ(beast_usage_take(ring, out, 1), 1);
+    CHECK(beast_usage_pace(ring, 1)); /* it lives, and so is waited for */
+    CHECK(!beast_usage_pace(ring, INT64_MAX / 2));
+    CHECK_EQ(beast_usage_take(ring, out, 16), 15);
+    CHECK(!beast_usage_pace(ring, INT64_MAX / 2));
+    beast_usage_ring_free(ring);
+}
+
 static void *produce_misses(void *argument)
 {
     stream *stream = argument;
@@ -252,6 +305,8 @@ int main(void)
     RUN(usage_records_cross_threads_in_order);
     RUN(a_half_full_ring_wakes_its_consumer);
     RUN(a_sleeping_consumer_is_woken_in_time);
+    RUN(a_producer_waits_for_a_slow_consumer);
+    RUN(a_dead_consumer_is_waited_for_once);
     RUN(misses_cross_threads_in_order);
     RUN(a_full_miss_ring_says_so);
     RUN(folding_adds_up_per_key);

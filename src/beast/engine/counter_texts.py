@@ -43,6 +43,7 @@ COUNTER_TEXTS = {
     "http_source_limited": "HTTP connections refused because their source has too many",
     "usage_records": "Usage records written by the workers",
     "usage_lost": "Usage records lost because a ring was full",
+    "usage_waits": "Times that a worker waited until its ring of usage records had room again",
     "usage_spool_full": "Times that usage found no room in the spool; it then waits in the rings",
     "usage_dead": "Batches of usage that could not be booked and are kept as dead letters",
     "miss_overflows": "UDP requests that could not wait for a slower tier because too many did",

@@ -57,6 +57,7 @@
     X(http_source_limited) /* connections refused because their source has too many */            \
     X(usage_records)                                                                              \
     X(usage_lost)        /* the ring was full: must never happen below the drainer's limit */     \
+    X(usage_waits)       /* times that a worker waited for room in its ring */                     \
     X(usage_spool_full)  /* times that there was no room on the disk for usage */                  \
     X(usage_dead)        /* batches of usage that could not be booked, ever */                     \
     X(miss_overflows)                                                                             \

@@ -178,6 +178,7 @@ void beast_http_run(beast_http *http, const _Atomic int64_t *deadline_ns)
     for (;;) {
         int n = epoll_wait(http->epoll_fd, events, EVENTS_MAX, http->pool.ready_first ? 0 : TICK_MS);
         run_round(http, events, n > 0 ? n : 0);
+        beast_lane_pace(http->lane);
         if (!http->draining && atomic_load_explicit(&http->lane->shared->draining, memory_order_acquire))
             begin_draining(http);
         /* A little early: whoever waits until the deadline shall find the thread gone. */

@@ -31,6 +31,12 @@ void beast_lane_close(beast_lane *lane)
     beast_key_cache_free(lane->keys);
 }
 
+void beast_lane_pace(beast_lane *lane)
+{
+    if (beast_usage_pace(lane->usage, BEAST_USAGE_PATIENCE_NS))
+        beast_count(&lane->counters, BEAST_COUNTER_usage_waits, 1);
+}
+
 void beast_lane_sent(beast_lane *lane, uint32_t n)
 {
     if (n == 0) {

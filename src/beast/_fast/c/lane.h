@@ -85,6 +85,8 @@ beast_status beast_lane_open(beast_lane *lane, beast_shared *shared, uint8_t num
                              const beast_lane_sizes *sizes);
 void beast_lane_close(beast_lane *lane);
 
+/* Between two rounds of a worker: see beast_usage_pace. */
+void beast_lane_pace(beast_lane *lane);
 /* The kernel has the answers of the lane's first `n` unsent usage records. */
 void beast_lane_sent(beast_lane *lane, uint32_t n);
 /* It will never have them: the records are no more, and their keys get back what the answers cost. */

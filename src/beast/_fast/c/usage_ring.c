@@ -3,7 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
+
+#define NAP_NS 200000
 
 struct beast_usage_ring {
     /* The producer's own. */
@@ -13,6 +18,7 @@ struct beast_usage_ring {
     uint64_t sequence;  /* of the last one claimed or lost */
     int64_t received_ns;
     uint64_t wake_at; /* once so many are claimed the ring may be half full */
+    uint64_t stuck_at; /* where the consumer was when waiting for it was given up */
     /* Constant. */
     _Alignas(BEAST_CACHE_LINE) beast_usage_page *page;
     beast_usage *record;
@@ -27,7 +33,7 @@ beast_usage_ring *beast_usage_ring_open(const char *folder, int64_t boot, uint32
     beast_usage_ring *ring = aligned_alloc(_Alignof(beast_usage_ring), sizeof *ring);
     if (!ring)
         return NULL;
-    *ring = (beast_usage_ring){.capacity = capacity, .wake_at = capacity / 2};
+    *ring = (beast_usage_ring){.capacity = capacity, .wake_at = capacity / 2, .stuck_at = UINT64_MAX};
     beast_status status = beast_usage_file_open(&ring->file, folder, boot, lane, capacity);
     if (status == BEAST_OK) {
         ring->page = ring->file.page;
@@ -171,6 +177,33 @@ void beast_usage_wake(beast_usage_ring *ring, int wake_fd)
 {
     if (ring->claimed >= ring->wake_at)
         look_at_fill(ring, wake_fd);
+}
+
+static bool is_tight(const beast_usage_ring *ring)
+{
+    return ring->claimed - ring->tail_seen > ring->capacity - BEAST_USAGE_ROOM(ring->capacity);
+}
+
+/* Off the hot path: the ring was too full when the consumer was last looked at. */
+static bool __attribute__((noinline)) wait_for_room(beast_usage_ring *ring, int64_t patience_ns)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+
+    look_at_tail(ring);
+    if (!is_tight(ring) || ring->tail_seen == ring->stuck_at)
+        return false;
+    int64_t until_ns = beast_clock_ns(CLOCK_MONOTONIC) + patience_ns;
+    do {
+        nanosleep(&nap, NULL);
+        look_at_tail(ring);
+    } while (is_tight(ring) && beast_clock_ns(CLOCK_MONOTONIC) < until_ns);
+    ring->stuck_at = is_tight(ring) ? ring->tail_seen : UINT64_MAX;
+    return true;
+}
+
+bool beast_usage_pace(beast_usage_ring *ring, int64_t patience_ns)
+{
+    return is_tight(ring) && wait_for_room(ring, patience_ns);
 }
 
 /* ---- consumer ---- */

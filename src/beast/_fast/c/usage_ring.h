@@ -24,6 +24,10 @@ bool beast_usage_outlives(const beast_usage_ring *ring);
 
 /* ---- producer ---- */
 
+/* So much of a ring is free when a round of answers begins, unless its consumer stands still. */
+#define BEAST_USAGE_ROOM(capacity) ((capacity) / 4)
+#define BEAST_USAGE_PATIENCE_NS INT64_C(1000000000)
+
 /* CLOCK_MONOTONIC when the requests came whose records are claimed from now on. */
 void beast_usage_received(beast_usage_ring *ring, int64_t now_ns);
 /* The next record, numbered, or NULL when the ring is full: then count it, and say that it is lost. */
@@ -46,6 +50,11 @@ void beast_usage_sent(beast_usage_ring *ring, uint32_t n, int64_t now_ns);
 void beast_usage_drop(beast_usage_ring *ring, uint32_t n);
 /* Once a batch. `wake_fd` is an eventfd, or -1. */
 void beast_usage_wake(beast_usage_ring *ring, int wake_fd);
+
+/* Between two rounds: waits until there is BEAST_USAGE_ROOM. Requests wait in the kernel meanwhile, and the consumer has
+ * this processor; an answer without a record is worse than a late one. One that gets nowhere within `patience_ns` is not
+ * waited for again until it does. Returns whether it has waited. */
+bool beast_usage_pace(beast_usage_ring *ring, int64_t patience_ns);
 
 /* ---- consumer ---- */
 

@@ -64,5 +64,6 @@ void beast_udp_run(beast_batch *batch)
         beast_batch_publish(batch);
         if (sampled)
             record_latency(batch, n);
+        beast_lane_pace(batch->lane);
     }
 }
