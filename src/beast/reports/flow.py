@@ -75,7 +75,9 @@ class Flow:
             self.leave()
 
     def leave(self) -> None:
-        """The taker goes; what is not made yet need not be made."""
+        """The taker goes; what is not made yet need not be made, and nothing that is waits for him."""
+        while not self._queue.empty():
+            self._queue.get_nowait()
         if not self._over:
             self._task.cancel()
 

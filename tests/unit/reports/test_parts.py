@@ -133,6 +133,21 @@ async def test_a_taker_who_leaves_ends_the_source_and_waits_for_nothing() -> Non
     assert ended.closed
 
 
+@pytest.mark.parametrize("pieces", [5, 1000])
+async def test_what_was_made_ahead_holds_nobody_up(pieces: int) -> None:
+    ended = Ended()
+    flow = Flow(ended.source(pieces), Tasks(), ended)
+    await flow.begin()
+    for _ in range(100):
+        await asyncio.sleep(0)  # until the queue is full
+    chunks = flow.chunks()
+    await anext(chunks)
+    await chunks.aclose()
+    async with asyncio.timeout(5):
+        state, taken = await ended.told
+    assert (state, taken) == ("made" if pieces == 5 else "aborted", 10)
+
+
 async def test_a_taker_who_is_cancelled_while_it_waits_ends_the_source() -> None:
     ended = Ended()
     never: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
