@@ -169,7 +169,7 @@ def main() -> int:
     rows += [timed(name) for name in TIMED if name in chosen]
     keep("load", vars(args), rows, about)
     if args.document:
-        subprocess.run([sys.executable, str(Path(__file__).parents[1] / "document.py")], check=True)
+        subprocess.run([sys.executable, "-m", "bench.document"], check=True)
     return 0
 
 
