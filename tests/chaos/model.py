@@ -120,7 +120,8 @@ class Model:
             old_ns = self._world.clock.wall_ns() - told.time_ns
             _hold(old_ns - told.age_ns <= BACKFILL_NS + MS or old_ns <= TTL_NS, "a late trade is young by its own time")
         if told.state == "quiet":
-            newest = self._world.truth.wires[wire.number if wire else 0].newest.get(told.asset, made)
+            there = self._world.truth.wires[wire.number if wire else 0]
+            newest = there.last_since(told.asset, now_ns - told.age_ns) or made
             # Of one moment, in the exchange's own times, any may be the last.
             last = newest.number <= made.number or newest.time_ns // MS == told.time_ns // MS
             _hold(last, "quiet is the last that came")

@@ -44,11 +44,20 @@ class WireTruth:
     """What came over one wire."""
 
     newest: dict[str, Made] = field(default_factory=dict)
-    """The highest trade of each asset that came in any form."""
+    """The highest trade of each asset that came in one piece."""
+    damaged: dict[str, list[tuple[int, Made]]] = field(default_factory=lambda: defaultdict(list))
+    """(CLOCK_MONOTONIC, trade) of those that didn't."""
     last: int | None = None
     """Where the exchange numbers its frames."""
     missing: set[int] = field(default_factory=set)
     """Numbers that others have overtaken and that never came."""
+
+    def last_since(self, asset: str, since_ns: int) -> Made | None:
+        """The highest trade that came; of damaged ones behind this moment: what those before held, nobody can tell."""
+        came = [made for when, made in self.damaged[asset] if when > since_ns]
+        if asset in self.newest:
+            came.append(self.newest[asset])
+        return max(came, key=lambda made: made.number, default=None)
 
 
 class Truth:
@@ -80,14 +89,17 @@ class Truth:
         prices.append(true.price)
 
     def heard(self, exchange: str, wire: int, frame: bytes, now_ns: int, wall_ns: int) -> None:
-        there = self.wires[wire]
-        if (number := _NUMBER.search(frame)) and _is_json(frame):  # nobody reads the number of a damaged one
+        there, whole = self.wires[wire], _is_json(frame)
+        if whole and (number := _NUMBER.search(frame)):
             self._count(there, int(number[1]))
         for word in _IDS.findall(frame):
             made = self._by_id.get((exchange, int(word)))
             if made is None:
                 continue
             made.seen.append((now_ns, wire))
+            if not whole:
+                there.damaged[made.asset].append((now_ns, made))
+                continue
             newest = there.newest.get(made.asset)
             if newest is None or made.number > newest.number:
                 there.newest[made.asset] = made
