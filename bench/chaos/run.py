@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from bench.load.report import machine
 from tests.chaos.play import play
 
 RESULTS = Path(__file__).parents[1] / "results" / "chaos.jsonl"
@@ -31,6 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     began, faults, states, lies, answers, refusals = time.monotonic(), Counter[str](), Counter[str](), [], 0, 0
+    about = machine()
     # What is loaded stays, and what a seed remembers goes at its end: to look through it meanwhile takes a tenth more.
     gc.freeze()
     gc.disable()
@@ -55,6 +57,7 @@ def main() -> int:
             break
     record = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": about["commit"],
         "first": seeds[0],
         "seeds": number,
         "lies": lies,
