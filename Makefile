@@ -5,6 +5,8 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 SECONDS ?= 60
+# Tests wait for servers and disks more than they compute: so many at once, and two processors are busy.
+WORKERS ?= 4
 ARGS    ?=
 
 FAST := $(shell find src/beast/_fast -name '*.[ch]' ! -name _core.c -o -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
@@ -19,7 +21,7 @@ demo: $(VENV)/.built ## start a server with simulated exchanges and show live pr
 
 test: $(VENV)/.built ## every test: Python, C, the server from outside
 	$(MAKE) --no-print-directory --silent -C tests/c test
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 unit: $(VENV)/.built ## the fast tests only
 	$(BIN)/python -m pytest tests/unit tests/project $(ARGS)
