@@ -12,9 +12,7 @@ A run is kept as one line in bench/results/flood.jsonl.
 import argparse
 import contextlib
 import json
-import os
 import random
-import signal
 import socket
 import statistics
 import struct
@@ -57,7 +55,7 @@ def flooded(port: int, rate: int) -> Iterator[None]:
         try:
             yield
         finally:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fixtures.valkey import RealValkey, real_valkey
 
 BEAST = Path(sys.executable).with_name("beast")
 START_S = 60
@@ -170,3 +171,9 @@ def start(homes: Path) -> Iterator[Callable[..., Running]]:
     yield start_one
     for running in started:
         running.stop()
+
+
+@pytest.fixture
+def valkey() -> Iterator[RealValkey]:
+    with real_valkey() as running:
+        yield running

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.fixtures.valkey import RealValkey, real_valkey
+from tests.fixtures.rates import most_in_any_time
+from tests.fixtures.valkey import RealValkey
 
 pytestmark = pytest.mark.acceptance
 
@@ -26,12 +27,6 @@ CAP = 500
 SECONDS = 4.0
 JITTER_S = 0.1
 """By so much an answer may be noticed later than another."""
-
-
-@pytest.fixture
-def valkey() -> Iterator[RealValkey]:
-    with real_valkey() as running:
-        yield running
 
 
 class Client:
@@ -51,8 +46,7 @@ class Client:
         begun = time.monotonic()
         for number in range(rounds):
             time.sleep(max(0, begun + number * ROUND_S - time.monotonic()))
-            codes = ask()
-            for code in codes:
+            for code in ask():
                 self.note(code, time.monotonic())
         return self
 
@@ -97,15 +91,6 @@ def load(servers: list[Any], key: str, seconds: float) -> tuple[Client, Client]:
         for each in both:
             each.result()
     return by_udp, by_http
-
-
-def most_in_any_time(moments: list[float]) -> float:
-    """By how many the answers of any time exceed rate times time."""
-    most, least = 0.0, float("inf")
-    for number, moment in enumerate(sorted(moments)):
-        least = min(least, number - moment * PER_SECOND)
-        most = max(most, number + 1 - moment * PER_SECOND - least)
-    return most
 
 
 def facts_of(server: Any) -> str:
@@ -165,7 +150,7 @@ def test_two_servers_keep_one_limit_at_ten_times_the_load(
 
     clients = load(cluster.servers, rated_key, SECONDS)
     came = [moment for client in clients for moment in client.came]
-    assert most_in_any_time(came) <= BURST + NODES * LEASE + JITTER_S * PER_SECOND
+    assert most_in_any_time(came, PER_SECOND) <= BURST + NODES * LEASE + JITTER_S * PER_SECOND
     assert len(came) >= 0.8 * PER_SECOND * SECONDS, "nobody is cheated of what the key allows"
     assert {code for client in clients for code in client.codes} == {"price", "rate_limited"}
 

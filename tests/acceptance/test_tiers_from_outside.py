@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.valkey import RealValkey, real_valkey
+from tests.fixtures.valkey import RealValkey
 
 pytestmark = pytest.mark.acceptance
 
@@ -30,12 +30,6 @@ symbol = "COLDUSDT"
 currency = "USDT"
 prewarm = false
 """
-
-
-@pytest.fixture
-def valkey() -> Iterator[RealValkey]:
-    with real_valkey() as running:
-        yield running
 
 
 def ask_until(told: Callable[[], dict[str, Any]], **wanted: object) -> dict[str, Any]:

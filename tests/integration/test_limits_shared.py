@@ -9,6 +9,7 @@ from hashlib import sha256
 
 import pytest
 from tests.fixtures.ledger import Line, MemoryLedger
+from tests.fixtures.rates import most_in_any_time
 from tests.fixtures.valkey import RealValkey, real_valkey
 
 from beast._fast import Engine
@@ -114,21 +115,12 @@ async def eventually(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def most_in_any_time(moments: list[float]) -> float:
-    """By how many the answers of any time exceed rate times time."""
-    return max(
-        last - first + 1 - (moments[last] - moments[first]) * PER_SECOND
-        for first in range(len(moments))
-        for last in range(first, len(moments))
-    )
-
-
 async def test_ten_times_the_load_gets_the_limit_and_no_more(nodes: list[Node]) -> None:
     for node in nodes:
         node.put(11)
     await asyncio.gather(*(node.load(5 * PER_SECOND, 2.0) for node in nodes))
     moments = sorted(nodes[0].answered + nodes[1].answered)
-    assert most_in_any_time(moments) <= BURST + LEASE + 1, "the limit, and a lease of the other node"
+    assert most_in_any_time(moments, PER_SECOND) <= BURST + LEASE + 1, "the limit, and a lease of the other node"
     assert len(moments) >= 0.8 * PER_SECOND * 2, "nobody is cheated of what the key allows"
     assert {code for node in nodes for code in node.codes} == {"price", "rate_limited"}
     assert all(node.facts[-1] == "cluster: 2 nodes" and node.trouble is None for node in nodes)
