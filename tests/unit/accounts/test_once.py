@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beast.accounts.once import KEY_MAX, Kept, Once
@@ -18,9 +18,13 @@ def kept(once: Once, secret: bytes = SECRET) -> Kept:
 
 
 @given(
-    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=KEY_MAX),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=KEY_MAX).filter(
+        lambda key: key != '""'  # nothing, in quotation marks: refused, see below
+    ),
     st.binary(min_size=32, max_size=32),
 )
+@example('"', SECRET)
+@example('"""', SECRET)
 def test_who_names_the_request_again_opens_the_answer(key: str, secret: bytes) -> None:
     assert named(key).open(kept(named(key), secret)) == secret
 
